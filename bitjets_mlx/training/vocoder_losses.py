@@ -1,0 +1,66 @@
+"""Losses of vocoder training, as pure functions on arrays.
+
+Multi-resolution STFT loss: Parallel WaveGAN (Yamamoto et al. 2020, section 3.1). Mel, least-squares adversarial and
+feature matching losses: HiFi-GAN (Kong et al. 2020, section 2.4).
+"""
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+
+from bitjets_mlx.audio.spectrogram import log_mel, magnitude
+
+RESOLUTIONS = ((256, 64), (512, 128), (1024, 256), (2048, 512))  # (n_fft, hop)
+MAGNITUDE_MINIMUM = 1e-5
+
+Features = Sequence[Sequence[mx.array]]  # of each discriminator, of each layer
+
+
+def spectral_convergence(generated: mx.array, real: mx.array) -> mx.array:
+    """Relative Frobenius distance of two magnitude spectrograms (B, T, F); a scalar."""
+    return mx.sqrt(mx.sum(mx.square(generated - real))) / mx.maximum(mx.sqrt(mx.sum(mx.square(real))), 1e-3)
+
+
+def log_magnitude_distance(generated: mx.array, real: mx.array) -> mx.array:
+    """Mean absolute difference of the natural logs of two magnitude spectrograms (B, T, F); a scalar."""
+    floor = MAGNITUDE_MINIMUM
+    return mx.mean(mx.abs(mx.log(mx.maximum(generated, floor)) - mx.log(mx.maximum(real, floor))))
+
+
+def multi_resolution_stft_loss(generated: mx.array, real: mx.array) -> mx.array:
+    """Spectral convergence + log-magnitude distance, mean over four resolutions: 2 x (B, S) -> a scalar."""
+    total = mx.array(0.0)
+    for n_fft, hop in RESOLUTIONS:
+        ours, theirs = magnitude(generated, n_fft, hop), magnitude(real, n_fft, hop)  # (B, S/hop, n_fft/2+1)
+        total = total + spectral_convergence(ours, theirs) + log_magnitude_distance(ours, theirs)
+    return total / len(RESOLUTIONS)
+
+
+def mel_loss(generated: mx.array, real: mx.array) -> mx.array:
+    """Mean absolute difference of the log-mel spectrograms: 2 x (B, S) -> a scalar."""
+    return mx.mean(mx.abs(log_mel(generated) - log_mel(real)))
+
+
+def discriminator_adversarial_loss(real_scores: Sequence[mx.array], fake_scores: Sequence[mx.array]) -> mx.array:
+    """LSGAN: real scores towards 1, fake ones towards 0; mean over the discriminators."""
+    total = mx.array(0.0)
+    for real, fake in zip(real_scores, fake_scores, strict=True):
+        total = total + mx.mean(mx.square(real - 1.0)) + mx.mean(mx.square(fake))
+    return total / len(real_scores)
+
+
+def generator_adversarial_loss(fake_scores: Sequence[mx.array]) -> mx.array:
+    """LSGAN: fake scores towards 1; mean over the discriminators."""
+    total = mx.array(0.0)
+    for fake in fake_scores:
+        total = total + mx.mean(mx.square(fake - 1.0))
+    return total / len(fake_scores)
+
+
+def feature_matching_loss(real: Features, fake: Features) -> mx.array:
+    """Mean absolute difference of the layers' outputs, mean over layers and discriminators."""
+    total = mx.array(0.0)
+    for real_layers, fake_layers in zip(real, fake, strict=True):
+        pairs = zip(real_layers, fake_layers, strict=True)
+        total = total + sum(mx.mean(mx.abs(a - b)) for a, b in pairs) / len(real_layers)
+    return total / len(real)
