@@ -1,0 +1,1 @@
+"""Sound: files, STFT and mel, pitch, Griffin-Lim. Conventions are those of the official HiFi-GAN."""

@@ -1,0 +1,1 @@
+"""Recordings and transcripts in, checked and cached training features out."""

@@ -1,0 +1,228 @@
+"""Check recordings, split them, and cache their training features.
+
+    python -m bitjets_mlx.prepare --speaker kathleen=DIR --speaker lj=DIR --out PREPARED
+
+DIR is in LJSpeech layout: metadata.csv (id|text or id|text|normalised text) and wavs/<id>.wav or .flac.
+Stopped half-way, it goes on where it was; run again later, it extracts only what changed and looks all
+phonemes up afresh.
+"""
+
+import argparse
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+from bitjets_mlx.config import AudioConfig
+from bitjets_mlx.data import checks
+from bitjets_mlx.data.checks import Inspection
+from bitjets_mlx.data.corpus import Utterance, choose_validation, read_corpus, sentence_key
+from bitjets_mlx.data.features import Job, extract_to_file, is_current, load_features
+from bitjets_mlx.data.prepared import Clip, measure_statistics, write_prepared
+from bitjets_mlx.data.progress import progress
+from bitjets_mlx.errors import BitjetsError, run_command
+
+In, Out = TypeVar("In"), TypeVar("Out")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    options = parse(arguments)
+    speakers = [name for name, _ in options.speaker]
+    utterances = [one for name, folder in options.speaker for one in read_corpus(name, folder)]
+    options.out.mkdir(parents=True, exist_ok=True)
+    inspections = inspect_all(utterances, options)
+    gains = checks.speaker_gains(inspections, usable_speakers(inspections, speakers))
+    jobs = extract_all(utterances, inspections, dict(zip(speakers, gains, strict=True)), options)
+    clips = make_clips(utterances, inspections, jobs, options)
+    checks.write_table(options.out / "checks.csv", inspections)
+    if options.plot:
+        from bitjets_mlx.data.checks_plot import draw_checks  # matplotlib, wanted nowhere else
+
+        draw_checks(options.out / "checks.png", inspections)
+    usable_speakers(inspections, speakers)  # extraction and phonemes may have left clips out
+    from bitjets_mlx.text.symbols import SYMBOLS
+
+    loaded = (
+        (clip.speaker, load_features(options.out / clip.features)) for clip in clips if clip.split == "train"
+    )
+    statistics = measure_statistics(loaded, speakers, gains)
+    write_prepared(options.out, speakers, SYMBOLS, statistics, clips)
+    report(options.out, clips, inspections, dict(zip(speakers, gains, strict=True)))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bitjets_mlx.prepare", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument(
+        "--speaker", action="append", required=True, metavar="NAME=DIR", help="may be repeated"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the prepared data")
+    parser.add_argument("--validation", type=float, metavar="N", help="sentences a speaker held out, or a fraction "
+                        "below 1 (default: 5 %%, at least 25, at most 50)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="chooses other validation sentences")
+    parser.add_argument("--shortest", type=float, default=0.4, help="seconds (default %(default)s)")
+    parser.add_argument("--longest", type=float, default=20.0, help="seconds (default %(default)s)")
+    parser.add_argument("--lexicon", type=Path, help="pronunciations of your own, as for generate")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)"
+    )
+    parser.add_argument("--no-plot", dest="plot", action="store_false", help="do not draw checks.png")
+    options = parser.parse_args(arguments)
+    options.speaker = [parse_speaker(text) for text in options.speaker]
+    names = [name for name, _ in options.speaker]
+    if len(set(names)) < len(names):
+        raise BitjetsError("Two --speaker options have the same name: give every speaker its own.")
+    if options.validation is not None and options.validation < 0:
+        raise BitjetsError("--validation must not be negative: give a count, or a fraction below 1.")
+    return options
+
+
+def parse_speaker(text: str) -> tuple[str, Path]:
+    """NAME=DIR."""
+    name, equals, folder = text.partition("=")
+    if not equals or not folder or not re.fullmatch(r"\w[\w\-]*", name):
+        raise BitjetsError(
+            f"--speaker {text} is not NAME=DIR: write for example --speaker anna=recordings/anna."
+        )
+    return name, Path(folder)
+
+
+def inspect_all(utterances: Sequence[Utterance], options: argparse.Namespace) -> list[Inspection]:
+    """Look at every recording."""
+    look = partial(checks.inspect, shortest=options.shortest, longest=options.longest)
+    found = parallel(look, utterances, options.workers)
+    inspections = list(progress(found, len(utterances), "checking recordings"))
+    checks.judge_pace(inspections)
+    return inspections
+
+
+def usable_speakers(inspections: Sequence[Inspection], speakers: Sequence[str]) -> Sequence[str]:
+    """The speakers as they are; BitjetsError where one has no usable recording."""
+    for speaker in speakers:
+        own = [item for item in inspections if item.speaker == speaker]
+        if all(item.faults for item in own):
+            raise BitjetsError(
+                f"Speaker {speaker} has no usable recording among {len(own)}: the first one is {own[0].faults[0]!r}."
+            )
+    return speakers
+
+
+def extract_all(
+    utterances: Sequence[Utterance],
+    inspections: Sequence[Inspection],
+    gains: dict[str, float],
+    options: argparse.Namespace,
+) -> dict[tuple[str, str], Job]:
+    """Features of every usable clip that has none yet; what fails becomes a fault of its inspection."""
+    jobs: dict[tuple[str, str], Job] = {}
+    for utterance, item in zip(utterances, inspections, strict=True):
+        if item.faults:
+            continue
+        gain = checks.clip_gain(gains[item.speaker], item.peak)
+        if gain < 0.95 * gains[item.speaker]:
+            item.notes.append(
+                f"turned down to gain {gain:.2f}, as it would clip at {gains[item.speaker]:.2f}"
+            )
+        output = options.out / "features" / item.speaker / f"{item.id}.npz"
+        jobs[item.speaker, item.id] = Job(utterance.path, item.sha256, item.start, item.end, gain, output)
+    stale = [key for key, job in jobs.items() if not is_current(job)]
+    if stale:  # until it is written again, the old manifest would describe a mixture
+        (options.out / "manifest.json").unlink(missing_ok=True)
+    results = parallel(extract_to_file, [jobs[key] for key in stale], options.workers)
+    faults = dict(zip(stale, progress(results, len(stale), "extracting features"), strict=True))
+    for item in inspections:
+        if faults.get((item.speaker, item.id)):
+            item.faults.append(faults[item.speaker, item.id])
+    return jobs
+
+
+def make_clips(
+    utterances: Sequence[Utterance],
+    inspections: Sequence[Inspection],
+    jobs: dict[tuple[str, str], Job],
+    options: argparse.Namespace,
+) -> list[Clip]:
+    """Phonemes and split of every usable clip; a text that cannot be spoken becomes a fault."""
+    from bitjets_mlx import text
+
+    lexicon = text.load_lexicon(options.lexicon) if options.lexicon else None
+    validation = choose_validation(
+        [one for one, item in zip(utterances, inspections, strict=True) if not item.faults],
+        options.validation,
+        options.seed,
+    )
+    clips = []
+    pairs = list(zip(utterances, inspections, strict=True))
+    for utterance, item in progress(pairs, len(pairs), "looking up phonemes"):
+        if item.faults:
+            continue
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                phonemes = text.phonemize(utterance.text, lexicon)
+            except BitjetsError as error:
+                item.faults.append(str(error))
+                continue
+        item.notes.extend(str(warning.message) for warning in caught)
+        frames = (item.end - item.start) // AudioConfig().hop
+        if frames < len(phonemes):
+            item.faults.append(f"text and audio do not fit ({len(phonemes)} symbols in {frames} frames)")
+            continue
+        split = "validation" if sentence_key(utterance.text) in validation else "train"
+        features = jobs[item.speaker, item.id].output.relative_to(options.out).as_posix()
+        samples = frames * AudioConfig().hop
+        clips.append(
+            Clip(item.id, item.speaker, utterance.text, tuple(phonemes), split, frames, samples, features)
+        )
+    return clips
+
+
+def parallel(work: Callable[[In], Out], items: Sequence[In], workers: int) -> Iterator[Out]:
+    """`map` over processes, in order. Fresh processes, not forks: MLX does not survive a fork."""
+    if workers <= 1 or len(items) < 8:
+        yield from map(work, items)
+        return
+    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    os.environ.update({name: "1" for name in threads})  # inherited: the processes fill the cores already
+    pool = ProcessPoolExecutor(min(workers, len(items)), mp_context=get_context("spawn"))
+    try:
+        yield from pool.map(work, items, chunksize=4)
+    except BrokenProcessPool:
+        raise BitjetsError(
+            "A worker process died, perhaps for lack of memory: try again with --workers 1."
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for name, value in threads.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def report(
+    folder: Path, clips: Sequence[Clip], inspections: Sequence[Inspection], gains: dict[str, float]
+) -> None:
+    """What came out, in a few lines."""
+    for speaker, gain in gains.items():
+        own = [clip for clip in clips if clip.speaker == speaker]
+        minutes = sum(clip.samples for clip in own) / AudioConfig().sample_rate / 60
+        held_out = sum(clip.split == "validation" for clip in own)
+        print(
+            f"{speaker}: {len(own)} clips, {minutes:.1f} minutes, {held_out} of them for validation, gain {gain:.2f}"
+        )
+    faulty = [item for item in inspections if item.faults]
+    for item in faulty[:10]:
+        print(f"left out {item.speaker}/{item.id}: {'; '.join(item.faults)}")
+    noted = sum(bool(item.notes) for item in inspections)
+    print(f"{len(faulty)} clips left out, remarks on {noted}: see {folder / 'checks.csv'}")
+
+
+if __name__ == "__main__":
+    run_command(main)
