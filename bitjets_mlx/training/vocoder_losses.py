@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from bitjets_mlx.audio.spectrogram import log_mel, magnitude
+from bitjets_mlx.audio.spectrogram import magnitude, magnitude_to_log_mel
+from bitjets_mlx.config import AudioConfig
 
 RESOLUTIONS = ((256, 64), (512, 128), (1024, 256), (2048, 512))  # (n_fft, hop)
 MAGNITUDE_MINIMUM = 1e-5
@@ -17,8 +18,9 @@ Features = Sequence[Sequence[mx.array]]  # of each discriminator, of each layer
 
 
 def spectral_convergence(generated: mx.array, real: mx.array) -> mx.array:
-    """Relative Frobenius distance of two magnitude spectrograms (B, T, F); a scalar."""
-    return mx.sqrt(mx.sum(mx.square(generated - real))) / mx.maximum(mx.sqrt(mx.sum(mx.square(real))), 1e-3)
+    """Relative Frobenius distance of two magnitude spectrograms (B, T, F), mean over the batch; a scalar."""
+    distance = mx.sqrt(mx.sum(mx.square(generated - real), axis=(1, 2)) + 1e-8)  # (B,)
+    return mx.mean(distance / mx.sqrt(mx.sum(mx.square(real), axis=(1, 2)) + 1e-2))
 
 
 def log_magnitude_distance(generated: mx.array, real: mx.array) -> mx.array:
@@ -27,18 +29,19 @@ def log_magnitude_distance(generated: mx.array, real: mx.array) -> mx.array:
     return mx.mean(mx.abs(mx.log(mx.maximum(generated, floor)) - mx.log(mx.maximum(real, floor))))
 
 
-def multi_resolution_stft_loss(generated: mx.array, real: mx.array) -> mx.array:
-    """Spectral convergence + log-magnitude distance, mean over four resolutions: 2 x (B, S) -> a scalar."""
-    total = mx.array(0.0)
+def spectral_losses(generated: mx.array, real: mx.array) -> tuple[mx.array, mx.array]:
+    """Multi-resolution STFT loss and mel loss: 2 x (B, S) -> 2 scalars.
+
+    The first is spectral convergence + log-magnitude distance, mean over four resolutions; the second the mean
+    absolute difference of the log-mel spectrograms. Together because the mel needs one of the resolutions anyway.
+    """
+    stft_loss, mel_loss = mx.array(0.0), mx.array(0.0)
     for n_fft, hop in RESOLUTIONS:
         ours, theirs = magnitude(generated, n_fft, hop), magnitude(real, n_fft, hop)  # (B, S/hop, n_fft/2+1)
-        total = total + spectral_convergence(ours, theirs) + log_magnitude_distance(ours, theirs)
-    return total / len(RESOLUTIONS)
-
-
-def mel_loss(generated: mx.array, real: mx.array) -> mx.array:
-    """Mean absolute difference of the log-mel spectrograms: 2 x (B, S) -> a scalar."""
-    return mx.mean(mx.abs(log_mel(generated) - log_mel(real)))
+        stft_loss = stft_loss + spectral_convergence(ours, theirs) + log_magnitude_distance(ours, theirs)
+        if n_fft == AudioConfig.n_fft:
+            mel_loss = mx.mean(mx.abs(magnitude_to_log_mel(ours) - magnitude_to_log_mel(theirs)))
+    return stft_loss / len(RESOLUTIONS), mel_loss
 
 
 def discriminator_adversarial_loss(real_scores: Sequence[mx.array], fake_scores: Sequence[mx.array]) -> mx.array:

@@ -36,10 +36,22 @@ def conv1d_plain(x: mx.array, weight: mx.array, stride: int = 1, padding: int = 
 
 
 def conv1d_matmul(x: mx.array, weight: mx.array, stride: int = 1, padding: int = 0, dilation: int = 1) -> mx.array:
-    """The same as slices side by side and one matrix product."""
+    """The same as slices side by side and one matrix product.
+
+    With a stride, `stride` neighbouring samples become the channels of one, and the stride is gone: strided slices
+    are slow here, above all backwards.
+    """
     outputs, size, inputs = weight.shape
-    x = pad_time(x, padding, padding)
-    columns = mx.concatenate(taps(x, size, stride, dilation), axis=-1)  # (B, L, K*I)
+    samples = x.shape[1] + 2 * padding
+    length = (samples - dilation * (size - 1) - 1) // stride + 1
+    if stride > 1 and dilation == 1:
+        size = -(-size // stride)  # folded taps; the last may be part empty
+        missing = (length + size - 1) * stride - samples
+        x = pad_time(x, padding, padding + max(missing, 0))[:, : (length + size - 1) * stride]
+        x = x.reshape(x.shape[0], -1, stride * inputs)  # (B, S/stride, stride*I)
+        weight = mx.pad(weight, [(0, 0), (0, size * stride - weight.shape[1]), (0, 0)])
+        padding, stride, inputs = 0, 1, stride * inputs
+    columns = mx.concatenate(taps(pad_time(x, padding, padding), size, stride, dilation), axis=-1)  # (B, L, K*I)
     return columns @ weight.reshape(outputs, size * inputs).T  # (B, L, O)
 
 
@@ -67,3 +79,49 @@ def depthwise_conv1d_shifts(x: mx.array, weight: mx.array) -> mx.array:
 def depthwise_conv1d(x: mx.array, weight: mx.array) -> mx.array:
     """Depthwise convolution in the device's faster form: (B, T, C), (C, K) -> (B, T, C)."""
     return depthwise_conv1d_shifts(x, weight) if prefers_matmul() else depthwise_conv1d_plain(x, weight)
+
+
+def grouped_conv1d_plain(x: mx.array, weight: mx.array, stride: int, padding: int, groups: int) -> mx.array:
+    """MLX's own grouped convolution: (B, S, I), (O, K, I / groups) -> (B, L, O)."""
+    return mx.conv1d(x, weight, stride=stride, padding=padding, groups=groups)
+
+
+def grouped_conv1d_matmul(x: mx.array, weight: mx.array, stride: int, padding: int, groups: int) -> mx.array:
+    """The same as slices and one batched matrix product, a batch entry a group."""
+    outputs, size, width = weight.shape
+    parts = [part[:, :, None] for part in taps(pad_time(x, padding, padding), size, stride, 1)]
+    columns = mx.concatenate(parts, axis=2)  # (B, L, K, I)
+    batch, length = columns.shape[:2]
+    columns = columns.reshape(batch * length, size, groups, width).transpose(2, 0, 1, 3)  # (G, B*L, K, I/G)
+    kernels = weight.reshape(groups, outputs // groups, size * width).swapaxes(1, 2)  # (G, K*I/G, O/G)
+    y = columns.reshape(groups, batch * length, size * width) @ kernels  # (G, B*L, O/G)
+    return y.swapaxes(0, 1).reshape(batch, length, outputs)
+
+
+def grouped_conv1d(x: mx.array, weight: mx.array, stride: int, padding: int, groups: int) -> mx.array:
+    """Grouped convolution in the device's faster form: (B, S, I), (O, K, I / groups) -> (B, L, O)."""
+    form = grouped_conv1d_matmul if prefers_matmul() else grouped_conv1d_plain
+    return form(x, weight, stride, padding, groups)
+
+
+def conv2d_over_frequency_plain(x: mx.array, weight: mx.array, stride: int) -> mx.array:
+    """MLX's own 2-D convolution, same-padded: (B, T, F, I), (O, 3, K, I) -> (B, T, ceil(F / stride), O)."""
+    return mx.conv2d(x, weight, stride=(1, stride), padding=(1, weight.shape[2] // 2))
+
+
+def conv2d_over_frequency_matmul(x: mx.array, weight: mx.array, stride: int) -> mx.array:
+    """The same with only frequency unfolded: one matrix product for all three time taps, then shifted sums."""
+    outputs, times, size, inputs = weight.shape
+    batch, frames, bands, _ = x.shape
+    kernels = weight.transpose(1, 0, 2, 3).reshape(times * outputs, size, inputs)  # (3*O, K, I)
+    y = conv1d_matmul(x.reshape(batch * frames, bands, inputs), kernels, stride, size // 2)
+    y = y.reshape(batch, frames, -1, times * outputs)  # (B, T, F', 3*O)
+    y = mx.pad(y, [(0, 0), (1, 1), (0, 0), (0, 0)])
+    parts = [y[:, k : k + frames, :, k * outputs : (k + 1) * outputs] for k in range(times)]
+    return parts[0] + parts[1] + parts[2]  # (B, T, F', O)
+
+
+def conv2d_over_frequency(x: mx.array, weight: mx.array, stride: int) -> mx.array:
+    """3 time taps, strided in frequency, in the device's faster form: (B, T, F, I) -> (B, T, ceil(F / stride), O)."""
+    form = conv2d_over_frequency_matmul if prefers_matmul() else conv2d_over_frequency_plain
+    return form(x, weight, stride)

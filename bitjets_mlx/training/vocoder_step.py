@@ -1,0 +1,109 @@
+"""What a vocoder update minimises. No state and no hidden randomness: all of it comes from the batch's key.
+
+A batch is a dict of arrays: mel (B, T, 80), log_f0 (B, T), voiced (B, T), audio (B, T * 256), and `key`, an
+`mx.random.key`, from which noise, phases, gains and the discriminators' crop are drawn.
+"""
+
+import math
+from dataclasses import dataclass
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from bitjets_mlx.config import AudioConfig
+from bitjets_mlx.training.vocoder_losses import (
+    discriminator_adversarial_loss,
+    feature_matching_loss,
+    generator_adversarial_loss,
+    spectral_losses,
+)
+from bitjets_mlx.vocoder.discriminators import Discriminators
+from bitjets_mlx.vocoder.harmonic import HarmonicVocoder, randomness
+
+Batch = dict[str, mx.array]
+HOP = AudioConfig.hop
+
+
+@dataclass(frozen=True)
+class VocoderTrainingConfig:
+    """Hyper-parameters of vocoder training. Decibels, frames and update counts; weights multiply their loss."""
+
+    batch_size: int = 16
+    segment_frames: int = 64
+    learning_rate: float = 1e-3
+    discriminator_learning_rate: float = 3e-4
+    betas: tuple[float, float] = (0.8, 0.99)
+    weight_decay: float = 0.01
+    warm_up: int = 100  # updates
+    gradient_clip: float = 5.0
+    ema: float = 0.999
+    stft_weight: float = 2.0
+    mel_weight: float = 3.0
+    adversarial_from: float = 0.75  # of all updates; 1 trains without discriminators
+    adversarial_ramp: int = 300  # updates until the adversarial losses have their full weight
+    adversarial_frames: int = 32  # what the discriminators see of a segment
+    adversarial_weight: float = 1.0
+    feature_weight: float = 2.0
+    gain_decibels: float = 6.0  # random gain of mel and audio, so that recording levels do not matter
+
+
+def augment(batch: Batch, config: VocoderTrainingConfig) -> Batch:
+    """The batch at random levels: mel and audio of each clip by the same factor."""
+    frames_key = mx.random.split(batch["key"], 3)[0]
+    limit = config.gain_decibels * math.log(10.0) / 20.0
+    gain = mx.random.uniform(-limit, limit, (batch["mel"].shape[0], 1), key=frames_key)  # nepers
+    mel = mx.maximum(batch["mel"] + gain[..., None], math.log(AudioConfig.log_floor))
+    return {**batch, "mel": mel, "audio": batch["audio"] * mx.exp(gain)}
+
+
+def generate(generator: nn.Module, batch: Batch) -> mx.array:
+    """The generator's samples for a batch: (B, T * 256)."""
+    if not isinstance(generator, HarmonicVocoder):
+        return generator(batch["mel"])
+    noise, phase = randomness(mx.random.split(batch["key"], 3)[1], *batch["mel"].shape[:2])
+    return generator.synthesise(batch["mel"], batch["log_f0"], batch["voiced"], noise, phase)
+
+
+def crop(audio: mx.array, batch: Batch, frames: int) -> mx.array:
+    """What the discriminators look at: the same random stretch of every clip, (B, S) -> (B, frames * 256)."""
+    spare = batch["mel"].shape[1] - frames
+    if spare <= 0:
+        return audio
+    start = mx.random.randint(0, spare + 1, (1,), key=mx.random.split(batch["key"], 3)[2]) * HOP
+    return mx.slice(audio, start, (1,), (audio.shape[0], frames * HOP))
+
+
+def generator_loss(
+    generator: nn.Module,
+    discriminators: Discriminators | None,
+    batch: Batch,
+    adversarial_weight: mx.array,
+    config: VocoderTrainingConfig,
+) -> tuple[mx.array, dict[str, mx.array]]:
+    """Spectral losses, and with discriminators LSGAN and feature matching; a scalar and its parts."""
+    batch = augment(batch, config)
+    generated = generate(generator, batch)
+    stft_loss, mel_loss = spectral_losses(generated, batch["audio"])
+    loss = config.stft_weight * stft_loss + config.mel_weight * mel_loss
+    metrics = {"stft_loss": stft_loss, "mel_loss": mel_loss}
+    if discriminators is not None:
+        fake_scores, fake = discriminators(crop(generated, batch, config.adversarial_frames))
+        _, real = discriminators(crop(batch["audio"], batch, config.adversarial_frames))
+        adversarial = generator_adversarial_loss(fake_scores)
+        features = feature_matching_loss([[mx.stop_gradient(layer) for layer in one] for one in real], fake)
+        extra = config.adversarial_weight * adversarial + config.feature_weight * features
+        loss = loss + adversarial_weight * extra
+        metrics |= {"generator_adversarial_loss": adversarial, "feature_matching_loss": features}
+    return loss, metrics | {"loss": loss}
+
+
+def discriminator_loss(
+    discriminators: Discriminators, generator: nn.Module, batch: Batch, config: VocoderTrainingConfig
+) -> tuple[mx.array, dict[str, mx.array]]:
+    """LSGAN loss of the discriminators on real and generated audio; a scalar and its parts."""
+    batch = augment(batch, config)
+    generated = mx.stop_gradient(generate(generator, batch))
+    fake_scores, _ = discriminators(crop(generated, batch, config.adversarial_frames))
+    real_scores, _ = discriminators(crop(batch["audio"], batch, config.adversarial_frames))
+    loss = discriminator_adversarial_loss(real_scores, fake_scores)
+    return loss, {"discriminator_loss": loss}

@@ -1,0 +1,162 @@
+"""Discriminators for vocoder training: waveforms in, (scores, layer outputs) of each out.
+
+Small ones for CPU training (three spectrogram and five period discriminators, 0.75 M parameters) and the full-size
+multi-period and multi-scale set of HiFi-GAN (Kong et al. 2020, section 2.3). The spectrogram ones follow UnivNet
+(Jang et al. 2021, section 2.2) and EnCodec, on real and imaginary parts. No weight normalisation: with AdamW it
+made no difference here.
+"""
+
+import math
+from collections.abc import Sequence
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from bitjets_mlx.audio.spectrogram import stft_parts
+from bitjets_mlx.config import DiscriminatorConfig
+from bitjets_mlx.vocoder.convolutions import conv1d, conv2d_over_frequency, grouped_conv1d
+
+Judgement = tuple[mx.array, list[mx.array]]  # scores, and the output of every layer (the scores among them)
+SLOPE = 0.1
+
+
+def leaky_relu(x: mx.array, slope: float = SLOPE) -> mx.array:
+    """max(x, slope x), for slopes below 1."""
+    return mx.maximum(x, slope * x)
+
+
+def uniform_weight(shape: Sequence[int]) -> mx.array:
+    """PyTorch's default for a convolution: uniform within 1 / sqrt(inputs x taps). Shape (O, K..., I)."""
+    bound = 1.0 / math.sqrt(math.prod(shape[1:]))
+    return mx.random.uniform(-bound, bound, tuple(shape))
+
+
+class Convolution(nn.Module):
+    """Weight (O, K, I / groups) and bias of a convolution along time."""
+
+    def __init__(
+        self, inputs: int, outputs: int, size: int, stride: int = 1, padding: int = 0, groups: int = 1
+    ) -> None:
+        super().__init__()
+        self.weight = uniform_weight((outputs, size, inputs // groups))
+        self.bias = mx.zeros((outputs,))
+        self._stride, self._padding, self._groups = stride, padding, groups
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(B, S, I) -> (B, L, O)."""
+        if self._groups == 1:
+            return conv1d(x, self.weight, self._stride, self._padding) + self.bias
+        return grouped_conv1d(x, self.weight, self._stride, self._padding, self._groups) + self.bias
+
+
+class FrequencyConvolution(nn.Module):
+    """Weight (O, 3, K, I) and bias of a convolution over time (stride 1) and frequency."""
+
+    def __init__(self, inputs: int, outputs: int, size: int, stride: int) -> None:
+        super().__init__()
+        self.weight = uniform_weight((outputs, 3, size, inputs))
+        self.bias = mx.zeros((outputs,))
+        self._stride = stride
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(B, T, F, I) -> (B, T, ceil(F / stride), O)."""
+        return conv2d_over_frequency(x, self.weight, self._stride) + self.bias
+
+
+class SpectrogramDiscriminator(nn.Module):
+    """2-D convolutions over the complex STFT at one resolution."""
+
+    def __init__(self, n_fft: int, hop: int, channels: int) -> None:
+        super().__init__()
+        self._n_fft, self._hop = n_fft, hop
+        self.layers = [FrequencyConvolution(2 if i == 0 else channels, channels, 9, 2) for i in range(4)]
+        self.layers.append(FrequencyConvolution(channels, channels, 3, 1))
+        self.score = FrequencyConvolution(channels, 1, 3, 1)
+
+    def __call__(self, audio: mx.array) -> Judgement:
+        """(B, S) -> scores (B, T, F) and features."""
+        x = mx.stack(stft_parts(audio, self._n_fft, self._hop), axis=-1)  # (B, T, F, 2)
+        return _judge(x, self.layers, self.score)
+
+
+class PeriodDiscriminator(nn.Module):
+    """1-D convolutions over every p-th sample."""
+
+    def __init__(self, period: int, channels: Sequence[int]) -> None:
+        super().__init__()
+        self._period = period
+        widths = [1, *channels]
+        self.layers = [
+            Convolution(a, b, 5, stride=3, padding=2) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        ]
+        self.layers.append(Convolution(widths[-1], widths[-1], 5, padding=2))
+        self.score = Convolution(widths[-1], 1, 3, padding=1)
+
+    def __call__(self, audio: mx.array) -> Judgement:
+        """(B, S) -> scores (B * p, L, 1) and features."""
+        batch, samples = audio.shape
+        missing = -samples % self._period
+        if missing:  # reflect
+            audio = mx.concatenate([audio, audio[:, -2 : -missing - 2 : -1]], axis=1)
+        x = audio.reshape(batch, -1, self._period).transpose(0, 2, 1)  # (B, p, S/p)
+        return _judge(x.reshape(batch * self._period, -1, 1), self.layers, self.score)
+
+
+class ScaleDiscriminator(nn.Module):
+    """Grouped 1-D convolutions over the waveform, averaged down by 2 `halvings` times."""
+
+    def __init__(self, halvings: int) -> None:
+        super().__init__()
+        self._halvings = halvings
+        shapes = (  # inputs, outputs, size, stride, groups
+            (1, 128, 15, 1, 1),
+            (128, 128, 41, 2, 4),
+            (128, 256, 41, 2, 16),
+            (256, 512, 41, 4, 16),
+            (512, 1024, 41, 4, 16),
+            (1024, 1024, 41, 1, 16),
+            (1024, 1024, 5, 1, 1),
+        )
+        self.layers = [Convolution(i, o, k, s, k // 2, g) for i, o, k, s, g in shapes]
+        self.score = Convolution(1024, 1, 3, padding=1)
+
+    def __call__(self, audio: mx.array) -> Judgement:
+        """(B, S) -> scores (B, L, 1) and features."""
+        x = audio[..., None]  # (B, S, 1)
+        for _ in range(self._halvings):
+            x = _halve(x)
+        return _judge(x, self.layers, self.score)
+
+
+def _halve(x: mx.array) -> mx.array:
+    """Mean of four samples every two, zero-padded by 2, as torch's AvgPool1d(4, 2, 2): (B, S, 1) -> (B, S//2+1, 1)."""
+    x = mx.pad(x, [(0, 0), (2, 2), (0, 0)])
+    last = x.shape[1] - 3
+    return 0.25 * (x[:, :last:2] + x[:, 1 : last + 1 : 2] + x[:, 2 : last + 2 : 2] + x[:, 3 : last + 3 : 2])
+
+
+def _judge(x: mx.array, layers: Sequence[nn.Module], score: nn.Module) -> Judgement:
+    features = []
+    for layer in layers:
+        x = leaky_relu(layer(x))
+        features.append(x)
+    x = score(x)
+    return x, [*features, x]
+
+
+class Discriminators(nn.Module):
+    """Every discriminator of a configuration, called on the same waveform."""
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.members: list[nn.Module] = [
+            SpectrogramDiscriminator(n_fft, n_fft // 4, config.spectrogram_channels)
+            for n_fft in config.spectrogram_sizes
+        ]
+        self.members += [PeriodDiscriminator(period, config.period_channels) for period in config.periods]
+        self.members += [ScaleDiscriminator(halvings) for halvings in range(config.scales)]
+
+    def __call__(self, audio: mx.array) -> tuple[list[mx.array], list[list[mx.array]]]:
+        """(B, S) -> scores and features, one list entry a discriminator."""
+        judgements = [member(audio) for member in self.members]
+        return [scores for scores, _ in judgements], [features for _, features in judgements]
