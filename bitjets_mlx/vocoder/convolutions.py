@@ -9,6 +9,7 @@ devices run. Weights are in MLX's layout, (outputs, taps, inputs / groups).
 import sys
 
 import mlx.core as mx
+import numpy as np
 
 
 def prefers_matmul() -> bool:
@@ -125,3 +126,76 @@ def conv2d_over_frequency(x: mx.array, weight: mx.array, stride: int) -> mx.arra
     """3 time taps, strided in frequency, in the device's faster form: (B, T, F, I) -> (B, T, ceil(F / stride), O)."""
     form = conv2d_over_frequency_matmul if prefers_matmul() else conv2d_over_frequency_plain
     return form(x, weight, stride)
+
+
+def same_conv1d_plain(x: mx.array, weight: mx.array, dilation: int = 1) -> mx.array:
+    """MLX's own convolution, zero-padded to the same length: (B, S, I), (O, K, I) -> (B, S, O); K is odd."""
+    return mx.conv1d(x, weight, padding=dilation * (weight.shape[1] // 2), dilation=dilation)
+
+
+def same_conv1d_folded(x: mx.array, weight: mx.array, dilation: int = 1) -> mx.array:
+    """The same with the dilation folded into the batch axis: phase p holds samples p, p + dilation, ..."""
+    batch, samples, inputs = x.shape
+    if dilation > 1:
+        x = pad_time(x, 0, -samples % dilation).reshape(batch, -1, dilation, inputs)
+        x = x.swapaxes(1, 2).reshape(batch * dilation, -1, inputs)  # (B*d, S/d, I)
+    outputs, size, _ = weight.shape
+    narrow = inputs <= 16 and outputs <= 16 and 5 < size <= 2 * BLOCK + 1
+    y = _conv1d_blocked(x, weight) if narrow else conv1d_plain(x, weight, padding=size // 2)
+    if dilation > 1:
+        y = y.reshape(batch, dilation, -1, outputs).swapaxes(1, 2).reshape(batch, -1, outputs)[:, :samples]
+    return y  # (B, S, O)
+
+
+def same_conv1d(x: mx.array, weight: mx.array, dilation: int = 1) -> mx.array:
+    """Same-length convolution in the device's faster form: (B, S, I), (O, K, I) -> (B, S, O); K is odd."""
+    form = same_conv1d_folded if prefers_matmul() else same_conv1d_plain
+    return form(x, weight, dilation)
+
+
+BLOCK = 8  # samples that one row of `_conv1d_blocked` holds
+
+
+def _conv1d_blocked(x: mx.array, weight: mx.array) -> mx.array:
+    """Few channels, many taps: rows of 8 samples, and a banded matrix for the row before, this one, the next.
+
+    Twice the arithmetic at ten times the speed: products with 8 columns are slow, and nothing is copied here.
+    """
+    outputs, size, inputs = weight.shape
+    batch, samples, _ = x.shape
+    rows = pad_time(x, BLOCK, BLOCK + -samples % BLOCK).reshape(batch, -1, BLOCK * inputs)
+    # Entry (i, j): which tap connects input i of the 3 rows with output j of this row; `size` is a zero tap.
+    index = np.arange(3 * BLOCK)[:, None] - BLOCK - np.arange(BLOCK)[None] + size // 2
+    index = np.where((index < 0) | (index >= size), size, index)
+    tap_first = mx.pad(weight, [(0, 0), (0, 1), (0, 0)]).transpose(1, 2, 0)  # (K+1, I, O)
+    band = tap_first[mx.array(index)].swapaxes(1, 2)  # (3*8, I, 8, O)
+    before, here, after = band.reshape(3, BLOCK * inputs, BLOCK * outputs)
+    y = rows[:, :-2] @ before + rows[:, 1:-1] @ here + rows[:, 2:] @ after
+    return y.reshape(batch, -1, outputs)[:, :samples]
+
+
+def conv_transpose1d_plain(x: mx.array, weight: mx.array, stride: int, padding: int) -> mx.array:
+    """MLX's own transposed convolution: (B, T, I), (O, K, I) -> (B, (T - 1) * stride - 2 * padding + K, O)."""
+    return mx.conv_transpose1d(x, weight, stride=stride, padding=padding)
+
+
+def conv_transpose1d_matmul(x: mx.array, weight: mx.array, stride: int, padding: int) -> mx.array:
+    """The same as one matrix product, then overlap-add of blocks of `stride` samples."""
+    outputs, size, inputs = weight.shape
+    batch, frames, _ = x.shape
+    overlap = -(-size // stride)
+    weight = mx.pad(weight, [(0, 0), (0, overlap * stride - size), (0, 0)])
+    y = x @ weight.transpose(2, 1, 0).reshape(inputs, -1)  # (B, T, overlap*stride*O)
+    y = y.reshape(batch, frames, overlap, stride * outputs)
+    parts = [pad_time(y[:, :, k], k, overlap - 1 - k) for k in range(overlap)]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part  # (B, T+overlap-1, stride*O)
+    length = (frames - 1) * stride - 2 * padding + size
+    return total.reshape(batch, -1, outputs)[:, padding : padding + length]
+
+
+def conv_transpose1d(x: mx.array, weight: mx.array, stride: int, padding: int) -> mx.array:
+    """Transposed convolution in the device's faster form: (B, T, I), (O, K, I) -> (B, stride * T, O) for HiFi-GAN."""
+    form = conv_transpose1d_matmul if prefers_matmul() else conv_transpose1d_plain
+    return form(x, weight, stride, padding)

@@ -79,6 +79,45 @@ class SpectrogramDiscriminator(nn.Module):
         return _judge(x, self.layers, self.score)
 
 
+class BandConvolution(nn.Module):
+    """A convolution along time with its own weights for each of G frequency bands: (G, K * I, O)."""
+
+    def __init__(self, bands: int, inputs: int, outputs: int, size: int = 3) -> None:
+        super().__init__()
+        bound = 1.0 / math.sqrt(inputs * size)
+        self.weight = mx.random.uniform(-bound, bound, (bands, size * inputs, outputs))
+        self.bias = mx.zeros((bands, 1, outputs))
+        self._size = size
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(G, B, T, I) -> (G, B, T, O)."""
+        bands, batch, frames, _ = x.shape
+        x = mx.pad(x, [(0, 0), (0, 0), (self._size // 2, self._size // 2), (0, 0)])
+        columns = mx.concatenate([x[:, :, k : k + frames] for k in range(self._size)], axis=-1)  # (G, B, T, K*I)
+        y = columns.reshape(bands, batch * frames, -1) @ self.weight + self.bias  # (G, B*T, O)
+        return y.reshape(bands, batch, frames, -1)
+
+
+class BandDiscriminator(nn.Module):
+    """Convolutions along time over the complex STFT, cut into frequency bands: matrix products of a good size."""
+
+    def __init__(self, n_fft: int, bands: int, channels: int) -> None:
+        super().__init__()
+        self._n_fft, self._bands = n_fft, bands
+        widths = [n_fft // bands, channels, channels, channels]
+        self.layers = [BandConvolution(bands, a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+        self.score = BandConvolution(bands, channels, 1)
+
+    def __call__(self, audio: mx.array) -> Judgement:
+        """(B, S) -> scores (G, B, T, 1) and features."""
+        real, imaginary = (part[..., :-1] for part in stft_parts(audio, self._n_fft, self._n_fft // 4))
+        # Square root of the magnitude, nearer to loudness; the phase stays.
+        scale = mx.rsqrt(mx.sqrt(real * real + imaginary * imaginary + 1e-6))
+        x = mx.stack([real * scale, imaginary * scale], axis=-1)  # (B, T, n_fft/2, 2)
+        x = x.reshape(*x.shape[:2], self._bands, -1).transpose(2, 0, 1, 3)  # (G, B, T, n_fft/G)
+        return _judge(x, self.layers, self.score)
+
+
 class PeriodDiscriminator(nn.Module):
     """1-D convolutions over every p-th sample."""
 
@@ -152,6 +191,9 @@ class Discriminators(nn.Module):
         self.members: list[nn.Module] = [
             SpectrogramDiscriminator(n_fft, n_fft // 4, config.spectrogram_channels)
             for n_fft in config.spectrogram_sizes
+        ]
+        self.members += [
+            BandDiscriminator(n_fft, config.bands, config.band_channels) for n_fft in config.band_sizes
         ]
         self.members += [PeriodDiscriminator(period, config.period_channels) for period in config.periods]
         self.members += [ScaleDiscriminator(halvings) for halvings in range(config.scales)]

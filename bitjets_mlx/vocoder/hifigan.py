@@ -1,0 +1,121 @@
+"""HiFi-GAN generator V1, V2 and V3 (Kong et al. 2020, section 2.2), after github.com/jik876/hifi-gan.
+
+Parameters are named as there: conv_pre, ups.i, resblocks.n.convs1.k and convs2.k (V3: convs.k), conv_post. Weight
+normalisation is for the reader of checkpoints to fold; here are plain weights.
+"""
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from bitjets_mlx.config import HifiganConfig
+from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.vocoder.convolutions import conv_transpose1d, same_conv1d
+
+SLOPE = 0.1
+LAST_SLOPE = 0.01  # the original calls leaky_relu without a slope there, and trained with torch's default
+
+
+def leaky_relu(x: mx.array, slope: float) -> mx.array:
+    """max(x, slope x), for slopes below 1."""
+    return mx.maximum(x, slope * x)
+
+
+class Convolution(nn.Module):
+    """Same-length convolution with weight (O, K, I) and bias (O,)."""
+
+    def __init__(self, inputs: int, outputs: int, size: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.weight = 0.01 * mx.random.normal((outputs, size, inputs))
+        self.bias = mx.zeros((outputs,))
+        self._dilation = dilation
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(B, S, I) -> (B, S, O)."""
+        return same_conv1d(x, self.weight, self._dilation) + self.bias
+
+
+class Upsampling(nn.Module):
+    """Transposed convolution with weight (O, K, I) and bias (O,), `stride` times as long."""
+
+    def __init__(self, inputs: int, outputs: int, size: int, stride: int) -> None:
+        super().__init__()
+        self.weight = 0.01 * mx.random.normal((outputs, size, inputs))
+        self.bias = mx.zeros((outputs,))
+        self._stride, self._padding = stride, (size - stride) // 2
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(B, S, I) -> (B, stride * S, O)."""
+        return conv_transpose1d(x, self.weight, self._stride, self._padding) + self.bias
+
+
+class ResBlock1(nn.Module):
+    """Pairs of a dilated and a plain convolution, each pair with a residual (V1, V2)."""
+
+    def __init__(self, channels: int, size: int, dilations: tuple[int, ...]) -> None:
+        super().__init__()
+        self.convs1 = [Convolution(channels, channels, size, dilation) for dilation in dilations]
+        self.convs2 = [Convolution(channels, channels, size) for _ in dilations]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(B, S, C) -> (B, S, C)."""
+        for first, second in zip(self.convs1, self.convs2, strict=True):
+            x = x + second(leaky_relu(first(leaky_relu(x, SLOPE)), SLOPE))
+        return x
+
+
+class ResBlock2(nn.Module):
+    """Dilated convolutions, each with a residual (V3)."""
+
+    def __init__(self, channels: int, size: int, dilations: tuple[int, ...]) -> None:
+        super().__init__()
+        self.convs = [Convolution(channels, channels, size, dilation) for dilation in dilations]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(B, S, C) -> (B, S, C)."""
+        for convolution in self.convs:
+            x = x + convolution(leaky_relu(x, SLOPE))
+        return x
+
+
+class HifiganGenerator(nn.Module):
+    """Log-mel spectrogram to samples."""
+
+    def __init__(self, config: HifiganConfig) -> None:
+        super().__init__()
+        self.config = config
+        if config.resblock not in ("1", "2"):
+            raise BitjetsError(f'HiFi-GAN has resblock "1" or "2", not {config.resblock!r}: mend its config.json.')
+        if math.prod(config.upsample_rates) != 256:
+            raise BitjetsError(
+                f"HiFi-GAN's upsample_rates {config.upsample_rates} must multiply to the hop of 256: "
+                "mend its config.json."
+            )
+        block: type[ResBlock1] | type[ResBlock2] = ResBlock1 if config.resblock == "1" else ResBlock2
+        channels = config.upsample_initial_channel
+        self.conv_pre = Convolution(config.n_mels, channels, 7)
+        self.ups = []
+        self.resblocks = []
+        for rate, size in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
+            self.ups.append(Upsampling(channels, channels // 2, size, rate))
+            channels //= 2
+            shapes = zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
+            self.resblocks += [block(channels, kernel, dilations) for kernel, dilations in shapes]
+        self.conv_post = Convolution(channels, 1, 7)
+
+    def __call__(
+        self, mel: mx.array, log_f0: mx.array | None = None, voiced: mx.array | None = None, seed: int = 0
+    ) -> mx.array:
+        """(B, T, 80) -> (B, T * 256); log_f0, voiced and seed are for other vocoders and change nothing."""
+        x = self.conv_pre(mel)  # (B, T, C)
+        kernels = len(self.config.resblock_kernel_sizes)
+        for i, upsample in enumerate(self.ups):
+            x = upsample(leaky_relu(x, SLOPE))  # (B, rate * S, C / 2)
+            blocks = self.resblocks[i * kernels : (i + 1) * kernels]
+            total = blocks[0](x)
+            for block in blocks[1:]:
+                total = total + block(x)
+            x = total / kernels
+        x = self.conv_post(leaky_relu(x, LAST_SLOPE))  # (B, S, 1)
+        return mx.tanh(x[..., 0])  # (B, S)
