@@ -28,13 +28,18 @@ HOP = AudioConfig.hop
 class VocoderTrainingConfig:
     """Hyper-parameters of vocoder training. Decibels, frames and update counts; weights multiply their loss."""
 
-    batch_size: int = 16
+    updates: int = 20000
+    batch_size: int = 8
+    accumulate: int = 4
+    seed: int = 0
     segment_frames: int = 64
     learning_rate: float = 1e-3
     discriminator_learning_rate: float = 3e-4
     betas: tuple[float, float] = (0.8, 0.99)
     weight_decay: float = 0.01
     warm_up: int = 100  # updates
+    hold: float = 0.3  # share of the run before the learning rates fall
+    final_rate: float = 0.05  # of the peak
     gradient_clip: float = 5.0
     ema: float = 0.999
     stft_weight: float = 2.0

@@ -1,0 +1,1 @@
+"""BitJETS: the ternary acoustic model. Phonemes in, mel + F0 + voicing out."""

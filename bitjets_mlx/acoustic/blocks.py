@@ -1,0 +1,74 @@
+"""The feed-forward Transformer (FFT) block of FastSpeech (arXiv:1905.09263, section 3.1), ternary."""
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from bitjets_mlx.ternary.layers import Amount, BitConv1d, BitLinear
+
+MASKED = -1e9  # not -inf: a row that is masked all over must not become NaN
+
+
+def sinusoids(length: int, width: int) -> mx.array:
+    """Positional encoding (length, width): sines in even columns, cosines in odd ones (arXiv:1706.03762, 3.5)."""
+    positions = mx.arange(length, dtype=mx.float32)[:, None]
+    rates = mx.exp(mx.arange(0, width, 2, dtype=mx.float32) * (-math.log(10000.0) / width))
+    angles = positions * rates  # (length, width / 2)
+    return mx.stack([mx.sin(angles), mx.cos(angles)], axis=-1).reshape(length, width)
+
+
+def dropout(x: mx.array, rate: float, key: mx.array | None) -> mx.array:
+    """Inverted dropout from an explicit key, so that a resumed run repeats it; no key, no dropout."""
+    if key is None or rate == 0.0:
+        return x
+    return x * (mx.random.bernoulli(1.0 - rate, x.shape, key=key).astype(x.dtype) / (1.0 - rate))
+
+
+def split_key(key: mx.array | None, parts: int) -> list[mx.array | None]:
+    """`parts` independent keys, or as many Nones."""
+    return [None] * parts if key is None else list(mx.random.split(key, parts))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with ternary projections."""
+
+    def __init__(self, width: int, heads: int, ternary: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = BitLinear(width, 3 * width, ternary)
+        self.out = BitLinear(width, width, ternary)
+
+    def __call__(self, x: mx.array, mask: mx.array, amount: Amount) -> mx.array:
+        """x (B, T, D), mask (B, T, 1) -> (B, T, D)."""
+        batch, length, width = x.shape
+        qkv = self.qkv(x, mask, amount).reshape(batch, length, 3, self.heads, width // self.heads)
+        query, key, value = qkv.transpose(2, 0, 3, 1, 4)  # each (B, H, T, D / H)
+        bias = ((mask - 1.0) * -MASKED).transpose(0, 2, 1)[:, None]  # (B, 1, 1, T)
+        # The plain form: MLX's fused attention is slower on the CPU backend and as fast at these sizes on a GPU.
+        scores = (query * (width // self.heads) ** -0.5) @ key.swapaxes(-1, -2) + bias  # (B, H, T, T)
+        mixed = mx.softmax(scores, axis=-1) @ value  # (B, H, T, D / H)
+        return self.out(mixed.transpose(0, 2, 1, 3).reshape(batch, length, width), mask, amount)
+
+
+class FftBlock(nn.Module):
+    """Self-attention, then a convolutional feed-forward layer; both residuals additive, x + F(x)."""
+
+    def __init__(
+        self, width: int, heads: int, feed_forward: int, kernel: int, dropout: float, ternary: bool
+    ) -> None:
+        super().__init__()
+        self.attention = SelfAttention(width, heads, ternary)
+        self.expand = BitConv1d(width, feed_forward, kernel, ternary)
+        self.contract = BitLinear(feed_forward, width, ternary)
+        self.dropout = dropout
+
+    def __call__(
+        self, x: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None
+    ) -> mx.array:
+        """x (B, T, D), mask (B, T, 1) -> (B, T, D), zero beyond each utterance's end."""
+        first, second = split_key(key, 2)
+        x = x + dropout(self.attention(x, mask, amount), self.dropout, first)
+        hidden = mx.maximum(self.expand(x, mask, amount), 0.0)  # (B, T, F)
+        x = x + dropout(self.contract(hidden, mask, amount), self.dropout, second)
+        return x * mask

@@ -1,0 +1,52 @@
+"""The variance adaptor: duration, pitch and energy predictors (FastSpeech 2, arXiv:2006.04558, section 2.3) and
+Gaussian upsampling as in JETS (arXiv:2203.16852, section 2.1; Non-Attentive Tacotron, arXiv:2010.04301, 3.2)."""
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from bitjets_mlx.acoustic.blocks import MASKED, dropout, split_key
+from bitjets_mlx.ternary.layers import Amount, BitConv1d
+
+UPSAMPLING_DELTA = 0.1
+
+
+class VariancePredictor(nn.Module):
+    """Ternary convolutions with ReLU, then a full-precision head: one number a token."""
+
+    def __init__(
+        self, inputs: int, width: int, layers: int, kernel: int, dropout: float, ternary: bool
+    ) -> None:
+        super().__init__()
+        self.layers = [BitConv1d(inputs if i == 0 else width, width, kernel, ternary) for i in range(layers)]
+        self.head = nn.Linear(width, 1)
+        self.dropout = dropout
+
+    def __call__(
+        self, x: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None
+    ) -> mx.array:
+        """x (B, N, D), mask (B, N, 1) -> (B, N)."""
+        for layer, layer_key in zip(self.layers, split_key(key, len(self.layers)), strict=True):
+            x = dropout(mx.maximum(layer(x, mask, amount), 0.0), self.dropout, layer_key)
+        return self.head(x)[..., 0] * mask[..., 0]
+
+
+def gaussian_upsampling(tokens: mx.array, durations: mx.array, mask: mx.array, frames: int) -> mx.array:
+    """Frame t is a mixture of tokens weighted by exp(-delta (t - c_n)^2), c_n being the centre of token n.
+
+    tokens (B, N, D); durations (B, N) in frames, zero beyond the end; mask (B, N, 1) -> (B, frames, D).
+    """
+    centres = mx.cumsum(durations, axis=1) - durations / 2  # (B, N)
+    times = mx.arange(frames, dtype=mx.float32)[None, :, None] + 0.5
+    scores = -UPSAMPLING_DELTA * mx.square(times - centres[:, None, :])  # (B, T, N)
+    scores = scores + ((mask - 1.0) * -MASKED).transpose(0, 2, 1)
+    return mx.softmax(scores, axis=-1) @ tokens
+
+
+def token_means(values: mx.array, weights: mx.array, path: mx.array) -> mx.array:
+    """Mean of frame `values` (B, T) over each token's frames, weighted by `weights` (B, T); path (B, T, N) is one-hot.
+
+    Returns (B, N); a token whose weights are all zero (an unvoiced one, for pitch) gets 0.
+    """
+    sums = (values * weights)[:, None, :] @ path  # (B, 1, N)
+    totals = weights[:, None, :] @ path
+    return (sums / mx.maximum(totals, 1.0))[:, 0]

@@ -1,0 +1,129 @@
+"""Every model's configuration: frozen dataclasses that go to JSON and back, saved beside the weights."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from bitjets_mlx.errors import BitjetsError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """STFT and mel conventions; the defaults are the official HiFi-GAN ones."""
+
+    sample_rate: int = 22050
+    n_fft: int = 1024
+    hop: int = 256
+    n_mels: int = 80
+    f_min: float = 0.0
+    f_max: float = 8000.0
+    log_floor: float = 1e-5
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """What training features are normalised by. Lists named `*_f0_*`, `energy_*` and `gain` have one entry a speaker."""
+
+    mel_mean: tuple[float, ...]
+    mel_std: tuple[float, ...]
+    log_f0_mean: tuple[float, ...]
+    log_f0_std: tuple[float, ...]
+    energy_mean: tuple[float, ...]
+    energy_std: tuple[float, ...]
+    gain: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class AcousticConfig:
+    """BitJETS: ternary FFT-block encoder and decoder, variance adaptor, learned aligner."""
+
+    symbols: int = 80
+    speakers: int = 1
+    n_mels: int = 80
+    width: int = 192
+    heads: int = 2
+    feed_forward: int = 384
+    kernel: int = 3
+    encoder_layers: int = 3
+    decoder_layers: int = 3
+    predictor_width: int = 192
+    predictor_layers: int = 2
+    predictor_kernel: int = 3
+    dropout: float = 0.1
+    decoder_dropout: float = 0.0
+    predictor_dropout: float = 0.2
+    aligner_width: int = 128
+    ternary: bool = True
+
+
+@dataclass(frozen=True)
+class HarmonicConfig:
+    """Harmonic vocoder: a ConvNeXt stack that filters a pulse train and noise, at frame rate."""
+
+    width: int = 256
+    hidden: int = 512
+    layers: int = 5
+    kernel: int = 7
+    n_mels: int = 80
+
+
+@dataclass(frozen=True)
+class HifiganConfig:
+    """HiFi-GAN generator; the defaults are V2. Field names follow the official config.json."""
+
+    resblock: str = "1"
+    upsample_rates: tuple[int, ...] = (8, 8, 2, 2)
+    upsample_kernel_sizes: tuple[int, ...] = (16, 16, 4, 4)
+    upsample_initial_channel: int = 128
+    resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11)
+    resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    n_mels: int = 80
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The vocoder's discriminators; the defaults are small enough to train on a CPU (0.75 M parameters)."""
+
+    band_sizes: tuple[int, ...] = (512, 1024, 2048)
+    bands: int = 8
+    band_channels: int = 64
+    spectrogram_sizes: tuple[int, ...] = ()
+    spectrogram_channels: int = 16
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    period_channels: tuple[int, ...] = (8, 32, 64, 128)
+    scales: int = 0
+
+
+def hifigan_discriminators() -> DiscriminatorConfig:
+    """HiFi-GAN's own: five period and three scale discriminators, 70 M parameters."""
+    return DiscriminatorConfig(band_sizes=(), period_channels=(32, 128, 512, 1024), scales=3)
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A configuration as plain JSON types."""
+    return dataclasses.asdict(config)
+
+
+def from_json(kind: type[T], values: Any) -> T:
+    """The configuration `kind` from JSON; BitjetsError where a key is missing, unknown or of the wrong type."""
+    if not isinstance(values, dict):
+        raise BitjetsError(
+            f"{kind.__name__} in config.json must be an object: the file is damaged, fetch it again."
+        )
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(fields))
+    missing = sorted(
+        name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in values
+    )
+    if unknown or missing:
+        raise BitjetsError(
+            f"{kind.__name__} in config.json has unknown keys {unknown} and lacks {missing}: "
+            "it is from another version of bitjets_mlx, or damaged."
+        )
+    return kind(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,128 @@
+"""Which device MLX runs on, and a fast BLAS for its CPU backend on Linux.
+
+MLX's Linux CPU wheel links a reference BLAS (2-5 GFLOP/s a core). Symbols of a library that was loaded globally
+before `mlx.core` take precedence over it, so this module, imported before MLX, loads an OpenBLAS: the system's, or
+the one inside numpy's wheel through a stub of four functions that is compiled once into the user's cache.
+`BITJETS_BLAS=off` turns it off. On other systems nothing happens.
+"""
+
+import ctypes
+import ctypes.util
+import functools
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+_STUB = """
+#include <stdint.h>
+/* numpy's OpenBLAS has 64-bit sizes and prefixed names; MLX calls the standard ones. */
+#define FORWARD(NAME, TARGET, REAL) \\
+  void TARGET(int, int, int, int64_t, int64_t, int64_t, REAL, const REAL *, int64_t, const REAL *, int64_t, REAL, \\
+              REAL *, int64_t); \\
+  void NAME(int order, int ta, int tb, int m, int n, int k, REAL alpha, const REAL *a, int lda, const REAL *b, \\
+            int ldb, REAL beta, REAL *c, int ldc) { \\
+    TARGET(order, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc); \\
+  }
+FORWARD(cblas_sgemm, scipy_cblas_sgemm64_, float)
+FORWARD(cblas_dgemm, scipy_cblas_dgemm64_, double)
+"""
+
+
+@functools.cache
+def fast_blas() -> str:
+    """Load a fast BLAS, once, and say in one line which one it is, or why there is none."""
+    if not sys.platform.startswith("linux"):
+        return "the system's own (not Linux)"
+    if os.environ.get("BITJETS_BLAS", "").lower() == "off":
+        return "MLX's reference BLAS (BITJETS_BLAS=off)"
+    if "mlx.core" in sys.modules:
+        warnings.warn(
+            "mlx was imported before bitjets_mlx, so its slow reference BLAS stays: import bitjets_mlx first.",
+            stacklevel=2,
+        )
+        return "MLX's reference BLAS (mlx was imported first)"
+    _choose_kernels()
+    system = ctypes.util.find_library("openblas")
+    if system:
+        try:
+            ctypes.CDLL(system, mode=ctypes.RTLD_GLOBAL)
+            return f"system {system}"
+        except OSError:
+            pass  # listed but not loadable: numpy's own is next
+    return _numpy_openblas()
+
+
+def _choose_kernels() -> None:
+    """OpenBLAS takes its AVX2 kernels on AMD processors it does not know; with AVX-512 they are half as fast."""
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return
+    flags = next((set(line.split()) for line in info.splitlines() if line.startswith("flags")), set())
+    if "AuthenticAMD" in info and {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"} <= flags:
+        os.environ.setdefault("OPENBLAS_CORETYPE", "SKYLAKEX")  # read when the library loads
+
+
+def _numpy_openblas() -> str:
+    """Load numpy's OpenBLAS and the stub that gives its functions their standard names."""
+    spec = importlib.util.find_spec("numpy")
+    folder = Path(spec.origin).parent.parent / "numpy.libs" if spec and spec.origin else Path()
+    libraries = sorted(folder.glob("libscipy_openblas64_*.so"))
+    if not libraries:
+        return _hint("numpy's wheel brings no OpenBLAS here; install libopenblas0")
+    try:
+        ctypes.CDLL(str(libraries[0]), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(_compiled_stub()), mode=ctypes.RTLD_GLOBAL)
+    except (OSError, subprocess.CalledProcessError) as error:
+        return _hint(f"numpy's OpenBLAS could not be used ({error}); install libopenblas0 or a C compiler")
+    return f"numpy's {libraries[0].name}"
+
+
+def _compiled_stub() -> Path:
+    """The stub library in the user's cache, compiled on first use."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitjets_mlx"
+    name = hashlib.sha256((_STUB + os.uname().machine).encode()).hexdigest()[:16]
+    target = cache / f"blas-{name}.so"
+    if target.exists():
+        return target
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise OSError("no C compiler")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        built = Path(scratch) / target.name
+        command = [compiler, "-O2", "-shared", "-fPIC", "-x", "c", "-", "-o", str(built)]
+        subprocess.run(command, input=_STUB.encode(), check=True, capture_output=True)
+        built.replace(target)
+    return target
+
+
+def _hint(reason: str) -> str:
+    print(f"hint: matrix products will be slow: {reason}.", file=sys.stderr)
+    return "MLX's reference BLAS"
+
+
+def set_blas_threads(threads: int) -> None:
+    """How many threads one matrix product may use (OpenBLAS only; nothing happens with another BLAS).
+
+    Training on the CPU backend runs shards of a batch on streams of their own, one thread each.
+    """
+    process = ctypes.CDLL(None)
+    for name in ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads"):
+        if hasattr(process, name):
+            getattr(process, name)(ctypes.c_int(threads))
+            return
+
+
+def cpu_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+fast_blas()

@@ -1,0 +1,1 @@
+"""Ternary arithmetic (BitNet b1.58): quantisation, layers, packing."""

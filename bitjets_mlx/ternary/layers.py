@@ -1,0 +1,84 @@
+"""BitLinear and BitConv1d: RMSNorm, then int8 activations, then ternary weights (BitNet, arXiv:2310.11453, 2.1)."""
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from bitjets_mlx.ternary.matmul import ternary_conv1d
+from bitjets_mlx.ternary.quantise import (
+    blend,
+    fake_quantised_activations,
+    fake_quantised_weights,
+    int8_activations,
+    ternary_weights,
+)
+
+RMS_EPS = 1e-6
+
+# How far quantisation is warmed in: an array blends; 0.0 and None are the cheap ends, "not at all" and "fully".
+Amount = mx.array | float | None
+
+
+class BitConv1d(nn.Module):
+    """RMSNorm ("SubLN") -> quantise -> ternary convolution over time with "same" zero padding, stride 1.
+
+    In training (`self.training`) the latent weights are quantised on the fly; `amount` blends from full precision (0)
+    to quantised (1, or None). Otherwise the products are exact integer sums (`ternary_conv1d`), and a voice that was loaded
+    from packed weights holds trits (`freeze_trits`) instead of latent weights. `ternary=False` is the same layer in
+    full precision.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, ternary: bool = True) -> None:
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError("the kernel must be odd, so that the output is as long as the input")
+        self.gain = mx.ones((inputs,))
+        self.weight = mx.random.normal((outputs, kernel, inputs)) / math.sqrt(inputs * kernel)
+        self.bias = mx.zeros((outputs,))
+        self.ternary = ternary
+
+    def __call__(self, x: mx.array, mask: mx.array, amount: Amount = None) -> mx.array:
+        """x (B, T, I), mask (B, T, 1) with zeros beyond each utterance's end -> (B, T, O)."""
+        x = mx.fast.rms_norm(x, self.gain, RMS_EPS) * mask
+        if not self.ternary:
+            return _convolve(x, self.weight) + self.bias
+        if self.training:
+            return self._train(x, amount) + self.bias
+        integers, scale = int8_activations(x)
+        return ternary_conv1d(integers, scale, *self.trits()) + self.bias
+
+    def _train(self, x: mx.array, amount: Amount) -> mx.array:
+        if isinstance(amount, float) and amount == 0.0:
+            return _convolve(x, self.weight)
+        activations, weight = fake_quantised_activations(x), fake_quantised_weights(self.weight)
+        if amount is not None:
+            activations, weight = blend(x, activations, amount), blend(self.weight, weight, amount)
+        return _convolve(activations, weight)
+
+    def trits(self) -> tuple[mx.array, mx.array]:
+        """(trits (O, K, I), beta): the frozen ones of a packed voice, or those of the latent weights."""
+        if "beta" in self:
+            return self.weight, self.beta
+        return ternary_weights(self.weight)
+
+    def freeze_trits(self, trits: mx.array, beta: mx.array) -> None:
+        """Hold these trits and never derive beta again; the layer cannot be trained any more."""
+        self.weight, self.beta = trits, beta
+
+
+class BitLinear(BitConv1d):
+    """A BitConv1d of kernel 1: a linear layer over the last axis."""
+
+    def __init__(self, inputs: int, outputs: int, ternary: bool = True) -> None:
+        super().__init__(inputs, outputs, kernel=1, ternary=ternary)
+
+
+def _convolve(x: mx.array, weight: mx.array) -> mx.array:
+    """Convolution as one matrix product over side-by-side frames: (B, T, I), (O, K, I) -> (B, T, O)."""
+    outputs, taps, inputs = weight.shape
+    if taps > 1:
+        length, reach = x.shape[1], taps // 2
+        padded = mx.pad(x, ((0, 0), (reach, reach), (0, 0)))  # (B, T + K - 1, I)
+        x = mx.concatenate([padded[:, tap : tap + length] for tap in range(taps)], axis=-1)  # (B, T, K I)
+    return x @ weight.reshape(outputs, taps * inputs).T

@@ -1,0 +1,58 @@
+"""Quantisation of BitNet b1.58 (arXiv:2402.17764, section 2) and its straight-through gradient.
+
+Rounding is half to even everywhere, which is what `mx.round` and `numpy.rint` do.
+"""
+
+import mlx.core as mx
+
+WEIGHT_EPS = 1e-5
+ACTIVATION_EPS = 1e-5
+ACTIVATION_MAX = 127.0
+
+
+def ternary_weights(weight: mx.array) -> tuple[mx.array, mx.array]:
+    """Absmean quantisation: `weight` of any shape -> (trits in {-1, 0, 1} of the same shape and type, beta ()).
+
+    beta = mean|W|; trits = clip(round(W / (beta + 1e-5)), -1, 1).
+    """
+    beta = mx.mean(mx.abs(weight))
+    trits = mx.clip(mx.round(weight / (beta + WEIGHT_EPS)), -1.0, 1.0)
+    return trits, beta
+
+
+def int8_activations(x: mx.array) -> tuple[mx.array, mx.array]:
+    """Absmax quantisation per token: `x` (..., K) -> (integers in [-128, 127] as floats (..., K), s (..., 1)).
+
+    s = 127 / max(|x|, 1e-5) over the last axis; x is about integers / s.
+    """
+    scale = ACTIVATION_MAX / mx.maximum(mx.max(mx.abs(x), axis=-1, keepdims=True), ACTIVATION_EPS)  # (..., 1)
+    return mx.clip(mx.round(x * scale), -128.0, 127.0), scale
+
+
+@mx.custom_function
+def fake_quantised_weights(weight: mx.array) -> mx.array:
+    """Ternary weights times beta, with a straight-through gradient: what training multiplies with."""
+    trits, beta = ternary_weights(weight)
+    return trits * beta
+
+
+@fake_quantised_weights.vjp
+def _weights_straight_through(primal: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
+    return cotangent
+
+
+@mx.custom_function
+def fake_quantised_activations(x: mx.array) -> mx.array:
+    """int8 activations divided by their scale, with a straight-through gradient."""
+    integers, scale = int8_activations(x)
+    return integers / scale
+
+
+@fake_quantised_activations.vjp
+def _activations_straight_through(primal: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
+    return cotangent
+
+
+def blend(full: mx.array, quantised: mx.array, amount: mx.array) -> mx.array:
+    """Quantisation warm-in: full precision at amount 0, exactly the quantised values at amount 1."""
+    return (1.0 - amount) * full + amount * quantised

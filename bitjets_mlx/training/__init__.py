@@ -1,0 +1,1 @@
+"""Training: batches, losses, stages, the loop, checkpoints, reports."""

@@ -1,0 +1,124 @@
+"""The acoustic model's losses (JETS, arXiv:2203.16852, section 2; FastSpeech 2, arXiv:2006.04558).
+
+Every loss is a sum divided by the count of its own elements over the whole effective batch (`Counts`), so that
+gradients of micro-batches, of shards and of processes simply add up to the gradient of one large batch.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import mlx.core as mx
+
+from bitjets_mlx.acoustic.aligner import with_blank
+from bitjets_mlx.acoustic.model import BitJets, Variance, length_mask
+from bitjets_mlx.acoustic.variance import token_means
+from bitjets_mlx.ternary.layers import Amount
+
+
+@dataclass(frozen=True)
+class AcousticLossWeights:
+    """Weights of the sum; mel L1 and the variance losses are in normalised units."""
+
+    mel: float = 2.0
+    f0: float = 0.5
+    voicing: float = 0.5
+    duration: float = 1.0
+    pitch: float = 0.3
+    energy: float = 0.3
+    forward_sum: float = 1.0
+    binarisation: float = 0.5
+
+
+class AcousticBatch(NamedTuple):
+    """One micro-batch, padded. Features are normalised; `prior` is the aligner's, in log."""
+
+    tokens: mx.array  # (B, N) int32
+    token_lengths: mx.array  # (B,) int32
+    speakers: mx.array  # (B,) int32
+    mel: mx.array  # (B, T, 80)
+    log_f0: mx.array  # (B, T)
+    voiced: mx.array  # (B, T)
+    energy: mx.array  # (B, T)
+    frame_lengths: mx.array  # (B,) int32
+    prior: mx.array  # (B, T, N)
+
+
+class Alignment(NamedTuple):
+    """What the host found out about a micro-batch's alignment (`acoustic.alignment`)."""
+
+    path: mx.array  # (B, T, N) one-hot
+    durations: mx.array  # (B, N) frames
+    forward_sum_gradient: mx.array  # (B, T, N + 1), d loss / d log-probabilities
+
+
+class Counts(NamedTuple):
+    """Elements over the whole effective batch, each a scalar array."""
+
+    frames: mx.array
+    voiced: mx.array
+    tokens: mx.array
+    utterances: mx.array
+
+
+def align_scores(model: BitJets, batch: AcousticBatch) -> tuple[mx.array, mx.array]:
+    """Log-probabilities (B, T, N) for the search, and with blank (B, T, N + 1) for the forward-sum loss."""
+    scores = model.aligner(
+        batch.tokens,
+        batch.mel,
+        length_mask(batch.token_lengths, batch.tokens.shape[1]),
+        length_mask(batch.frame_lengths, batch.mel.shape[1]),
+        batch.prior,
+    )
+    return scores, with_blank(scores)
+
+
+def acoustic_loss(
+    model: BitJets,
+    batch: AcousticBatch,
+    alignment: Alignment,
+    counts: Counts,
+    weights: AcousticLossWeights,
+    amount: Amount,
+    binarisation: mx.array,
+    key: mx.array | None,
+) -> tuple[mx.array, dict[str, mx.array]]:
+    """The weighted sum, and each loss by name. `amount` warms quantisation in, `binarisation` the loss of that name.
+
+    The forward-sum loss enters through its gradient, which the host computed; its value is logged by the caller.
+    """
+    mask = length_mask(batch.token_lengths, batch.tokens.shape[1])  # (B, N, 1)
+    frame_mask = length_mask(batch.frame_lengths, batch.mel.shape[1])  # (B, T, 1)
+    inside, voiced = frame_mask[..., 0], batch.voiced * frame_mask[..., 0]  # (B, T)
+    keys = [None] * 3 if key is None else list(mx.random.split(key, 3))
+
+    scores, blank_scores = align_scores(model, batch)
+    forward_sum = mx.sum(blank_scores * alignment.forward_sum_gradient) / counts.utterances
+    binary = -mx.sum(scores * alignment.path) / counts.frames
+
+    states = model.encode(batch.tokens, batch.speakers, mask, amount, keys[0])
+    predicted = model.predict_variance(states, mask, amount, keys[1])
+    target = Variance(
+        mx.log(alignment.durations + 1.0),
+        token_means(batch.log_f0, voiced, alignment.path),
+        token_means(batch.energy, inside, alignment.path),
+    )
+    frames = model.decode(states, target, alignment.durations, mask, frame_mask, amount, keys[2])
+
+    def token_error(prediction: mx.array, truth: mx.array) -> mx.array:
+        return mx.sum(mx.square(prediction - truth) * mask[..., 0]) / counts.tokens
+
+    logits = frames.voicing
+    cross_entropy = mx.logaddexp(logits, mx.array(0.0)) - logits * batch.voiced  # (B, T)
+    losses = {
+        "mel": mx.sum(mx.abs(frames.mel - batch.mel) * frame_mask) / (counts.frames * batch.mel.shape[2]),
+        "f0": mx.sum(mx.abs(frames.log_f0 - batch.log_f0) * voiced) / counts.voiced,
+        "voicing": mx.sum(cross_entropy * inside) / counts.frames,
+        "duration": token_error(predicted.log_durations, target.log_durations),
+        "pitch": token_error(predicted.pitch, target.pitch),
+        "energy": token_error(predicted.energy, target.energy),
+        "binarisation": binary,
+    }
+    total = weights.forward_sum * forward_sum + weights.binarisation * binarisation * binary
+    for name in ("mel", "f0", "voicing", "duration", "pitch", "energy"):
+        total = total + getattr(weights, name) * losses[name]
+    return total, losses

@@ -1,0 +1,197 @@
+"""One update of a vocoder: spectral losses first, from a share of the run on also against discriminators.
+
+As in the acoustic stage, a micro-batch on the CPU backend is cut into shards that run side by side.
+"""
+
+from functools import partial
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_map
+
+from bitjets_mlx.config import DiscriminatorConfig, HarmonicConfig, HifiganConfig
+from bitjets_mlx.data.prepared import PreparedData
+from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, tree_add
+from bitjets_mlx.training.shards import seeds_for, shard_streams
+from bitjets_mlx.training.vocoder_step import (
+    VocoderTrainingConfig,
+    discriminator_loss,
+    generator_loss,
+)
+from bitjets_mlx.vocoder import build_vocoder
+from bitjets_mlx.vocoder.discriminators import Discriminators
+
+Batch = dict[str, mx.array]
+
+
+class VocoderStage:
+    """State (generator, discriminators, their optimisers, EMA) and the update of the vocoder stage."""
+
+    def __init__(
+        self, data: PreparedData, model: HarmonicConfig | HifiganConfig, training: VocoderTrainingConfig
+    ) -> None:
+        self.data, self.training = data, training
+        self.hop = data.audio.hop
+        self.clips = [clip for clip in data.split("train") if clip.frames >= training.segment_frames]
+        if not self.clips:
+            raise BitjetsError(
+                f"no training clip has {training.segment_frames} frames: give --segment-frames a smaller number."
+            )
+        starts = np.array([clip.frames - training.segment_frames + 1 for clip in self.clips])
+        self.ends = np.cumsum(starts)  # a segment is drawn evenly from all places where one can begin
+        self.group = mx.distributed.init()
+        mx.random.seed(training.seed)
+        self.generator = build_vocoder(model)
+        self.discriminators = Discriminators(DiscriminatorConfig())
+        self.parameters: Tree = self.generator.parameters()
+        self.judges: Tree = self.discriminators.parameters()
+        self.optimizer = Optimizer(self.parameters, training.betas, training.gradient_clip, training.ema)
+        self.judge_optimizer = Optimizer(self.judges, training.betas, training.gradient_clip, None)
+        self.streams = shard_streams(training.batch_size)
+        self._generator_gradients = {
+            adversarial: mx.compile(partial(self._generator_shards, adversarial))
+            for adversarial in (False, True)
+        }
+        self._judge_gradients = mx.compile(self._judge_shards)
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def parts(self) -> dict[str, Tree]:
+        """Everything a checkpoint must hold."""
+        return {
+            "model": self.parameters,
+            "ema": self.optimizer.ema,
+            "optimizer": self.optimizer.state,
+            "discriminators": self.judges,
+            "discriminator_optimizer": self.judge_optimizer.state,
+        }
+
+    def load_parts(self, parts: dict[str, Tree]) -> None:
+        """Take up the state of a checkpoint."""
+        self.parameters, self.optimizer.ema = parts["model"], parts["ema"]
+        self.optimizer.state = parts["optimizer"]
+        self.judges, self.judge_optimizer.state = parts["discriminators"], parts["discriminator_optimizer"]
+
+    def start_from(self, weights: Tree) -> None:
+        """Begin a new training with this generator (`--init`); the discriminators begin anew."""
+        self.parameters = self.optimizer.ema = weights
+
+    # -- one update ----------------------------------------------------------------------------------------------
+
+    def update(self, number: int) -> dict[str, float]:
+        """Update number `number`, counted from 0; returns the losses and what the log should show."""
+        training = self.training
+        micro_batches = [self._shards(number, micro) for micro in range(training.accumulate)]
+        first = round(training.adversarial_from * training.updates)
+        adversarial = number >= first
+        weight = min(1.0, (number - first + 1) / training.adversarial_ramp) if adversarial else 0.0
+        rates = [
+            learning_rate(
+                number, training.updates, peak, training.warm_up, training.hold, training.final_rate
+            )
+            for peak in (training.learning_rate, training.discriminator_learning_rate)
+        ]
+        metrics: dict[str, float] = {}
+        if adversarial:
+            gradients, judged = self._sum(
+                self._judge_gradients, (self.judges, self.parameters), micro_batches
+            )
+            self.judges, _ = self.judge_optimizer.step(self.judges, gradients, number + 1, rates[1], 0.0)
+            metrics |= judged
+        gradients, losses = self._sum(
+            self._generator_gradients[adversarial],
+            (self.parameters, self.judges, mx.array(weight)),
+            micro_batches,
+        )
+        self.parameters, norm = self.optimizer.step(
+            self.parameters, gradients, number + 1, rates[0], training.weight_decay
+        )
+        return losses | metrics | {"gradient_norm": norm, "learning_rate": rates[0]}
+
+    def _sum(
+        self, compute: Any, state: tuple[Any, ...], micro_batches: list[list[Batch]]
+    ) -> tuple[Tree, dict[str, float]]:
+        """Gradients and losses over all micro-batches and processes: means, since every segment is as long."""
+        gradients: Tree = None
+        metrics: dict[str, mx.array] = {}
+        for shards in micro_batches:
+            more, losses = compute(*state, shards)
+            gradients = more if gradients is None else tree_add(gradients, more)
+            metrics = losses if not metrics else tree_add(metrics, losses)
+            mx.eval(gradients, metrics)
+        share = 1.0 / (self.training.accumulate * len(self.streams) * self.group.size())
+        gradients, metrics = tree_map(lambda leaf: leaf * share, (gradients, metrics))
+        if self.group.size() > 1:
+            gradients, metrics = tree_map(
+                partial(mx.distributed.all_sum, group=self.group), (gradients, metrics)
+            )
+        return gradients, {name: value.item() for name, value in metrics.items()}
+
+    def _generator_shards(
+        self, adversarial: bool, parameters: Tree, judges: Tree, weight: mx.array, shards: list[Batch]
+    ) -> tuple[Tree, dict[str, mx.array]]:
+        self.discriminators.update(judges)
+
+        def loss(parameters: Tree, batch: Batch) -> Any:
+            self.generator.update(parameters)
+            judge = self.discriminators if adversarial else None
+            return generator_loss(self.generator, judge, batch, weight, self.training)
+
+        return self._over_shards(loss, parameters, shards)
+
+    def _judge_shards(
+        self, judges: Tree, parameters: Tree, shards: list[Batch]
+    ) -> tuple[Tree, dict[str, mx.array]]:
+        self.generator.update(parameters)
+
+        def loss(judges: Tree, batch: Batch) -> Any:
+            self.discriminators.update(judges)
+            return discriminator_loss(self.discriminators, self.generator, batch, self.training)
+
+        return self._over_shards(loss, judges, shards)
+
+    def _over_shards(
+        self, loss: Any, parameters: Tree, shards: list[Batch]
+    ) -> tuple[Tree, dict[str, mx.array]]:
+        gradients, metrics = None, {}
+        for stream, batch in zip(self.streams, shards, strict=True):
+            with mx.stream(stream):
+                (_, losses), more = mx.value_and_grad(loss)(parameters, batch)
+            gradients = more if gradients is None else tree_add(gradients, more)
+            metrics = losses if not metrics else tree_add(metrics, losses)
+        return gradients, metrics
+
+    # -- batches -------------------------------------------------------------------------------------------------
+
+    def _shards(self, number: int, micro: int) -> list[Batch]:
+        """This process's part of a micro-batch, cut into shards, each with a key of its own."""
+        training, rank = self.training, self.group.rank()
+        random = np.random.default_rng((training.seed, number, micro))
+        places = random.integers(0, self.ends[-1], training.batch_size * self.group.size())
+        mine = places[rank * training.batch_size : (rank + 1) * training.batch_size]
+        rows = [self._segment(int(place)) for place in mine]
+        keys = seeds_for(training.seed, number, micro, rank, count=len(self.streams))
+        size = len(rows) // len(self.streams)
+        return [
+            {
+                name: mx.array(np.stack([row[name] for row in rows[i * size : (i + 1) * size]]))
+                for name in rows[0]
+            }
+            | {"key": mx.random.key(key)}
+            for i, key in enumerate(keys)
+        ]
+
+    def _segment(self, place: int) -> dict[str, np.ndarray]:
+        index = int(np.searchsorted(self.ends, place, side="right"))
+        start = int(place - (self.ends[index - 1] if index else 0))
+        features = self.data.load(self.clips[index])
+        frames = slice(start, start + self.training.segment_frames)
+        samples = slice(frames.start * self.hop, frames.stop * self.hop)
+        return {
+            "mel": features.mel[frames],
+            "log_f0": features.log_f0[frames],
+            "voiced": features.voiced[frames].astype(np.float32),
+            "audio": features.audio[samples],
+        }
