@@ -125,9 +125,7 @@ class PeriodDiscriminator(nn.Module):
         super().__init__()
         self._period = period
         widths = [1, *channels]
-        self.layers = [
-            Convolution(a, b, 5, stride=3, padding=2) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        ]
+        self.layers = [Convolution(a, b, 5, stride=3, padding=2) for a, b in zip(widths[:-1], widths[1:], strict=True)]
         self.layers.append(Convolution(widths[-1], widths[-1], 5, padding=2))
         self.score = Convolution(widths[-1], 1, 3, padding=1)
 
@@ -192,9 +190,7 @@ class Discriminators(nn.Module):
             SpectrogramDiscriminator(n_fft, n_fft // 4, config.spectrogram_channels)
             for n_fft in config.spectrogram_sizes
         ]
-        self.members += [
-            BandDiscriminator(n_fft, config.bands, config.band_channels) for n_fft in config.band_sizes
-        ]
+        self.members += [BandDiscriminator(n_fft, config.bands, config.band_channels) for n_fft in config.band_sizes]
         self.members += [PeriodDiscriminator(period, config.period_channels) for period in config.periods]
         self.members += [ScaleDiscriminator(halvings) for halvings in range(config.scales)]
 
