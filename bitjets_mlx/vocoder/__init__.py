@@ -1,8 +1,5 @@
 """Vocoders: mel frames, and for the harmonic one F0 and voicing, to samples."""
 
-import mlx.core as mx
-import numpy as np
-
 from bitjets_mlx.config import HarmonicConfig, HifiganConfig
 from bitjets_mlx.vocoder.harmonic import HarmonicVocoder
 from bitjets_mlx.vocoder.hifigan import HifiganGenerator

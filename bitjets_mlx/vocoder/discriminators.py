@@ -8,6 +8,7 @@ made no difference here.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -75,7 +76,7 @@ class SpectrogramDiscriminator(nn.Module):
 
     def __call__(self, audio: mx.array) -> Judgement:
         """(B, S) -> scores (B, T, F) and features."""
-        x = mx.stack(stft_parts(audio, self._n_fft, self._hop), axis=-1)  # (B, T, F, 2)
+        x = mx.stack(list(stft_parts(audio, self._n_fft, self._hop)), axis=-1)  # (B, T, F, 2)
         return _judge(x, self.layers, self.score)
 
 
@@ -105,7 +106,7 @@ class BandDiscriminator(nn.Module):
         super().__init__()
         self._n_fft, self._bands = n_fft, bands
         widths = [n_fft // bands, channels, channels, channels]
-        self.layers = [BandConvolution(bands, a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+        self.layers = [BandConvolution(bands, a, b) for a, b in pairwise(widths)]
         self.score = BandConvolution(bands, channels, 1)
 
     def __call__(self, audio: mx.array) -> Judgement:
@@ -125,7 +126,7 @@ class PeriodDiscriminator(nn.Module):
         super().__init__()
         self._period = period
         widths = [1, *channels]
-        self.layers = [Convolution(a, b, 5, stride=3, padding=2) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+        self.layers = [Convolution(a, b, 5, stride=3, padding=2) for a, b in pairwise(widths)]
         self.layers.append(Convolution(widths[-1], widths[-1], 5, padding=2))
         self.score = Convolution(widths[-1], 1, 3, padding=1)
 
