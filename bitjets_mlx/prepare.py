@@ -28,7 +28,8 @@ from bitjets_mlx.data.prepared import Clip, measure_statistics, write_prepared
 from bitjets_mlx.data.progress import progress
 from bitjets_mlx.errors import BitjetsError, run_command
 
-In, Out = TypeVar("In"), TypeVar("Out")
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -49,9 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     usable_speakers(inspections, speakers)  # extraction and phonemes may have left clips out
     from bitjets_mlx.text.symbols import SYMBOLS
 
-    loaded = (
-        (clip.speaker, load_features(options.out / clip.features)) for clip in clips if clip.split == "train"
-    )
+    loaded = ((clip.speaker, load_features(options.out / clip.features)) for clip in clips if clip.split == "train")
     statistics = measure_statistics(loaded, speakers, gains)
     write_prepared(options.out, speakers, SYMBOLS, statistics, clips)
     report(options.out, clips, inspections, dict(zip(speakers, gains, strict=True)))
@@ -59,12 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bitjets_mlx.prepare", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument(
-        "--speaker", action="append", required=True, metavar="NAME=DIR", help="may be repeated"
-    )
+    parser = argparse.ArgumentParser(prog="python -m bitjets_mlx.prepare", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--speaker", action="append", required=True, metavar="NAME=DIR", help="may be repeated")
     parser.add_argument("--out", type=Path, required=True, help="folder for the prepared data")
     parser.add_argument("--validation", type=float, metavar="N", help="sentences a speaker held out, or a fraction "
                         "below 1 (default: 5 %%, at least 25, at most 50)")  # fmt: skip
@@ -72,9 +67,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--shortest", type=float, default=0.4, help="seconds (default %(default)s)")
     parser.add_argument("--longest", type=float, default=20.0, help="seconds (default %(default)s)")
     parser.add_argument("--lexicon", type=Path, help="pronunciations of your own, as for generate")
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)"
-    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--no-plot", dest="plot", action="store_false", help="do not draw checks.png")
     options = parser.parse_args(arguments)
     options.speaker = [parse_speaker(text) for text in options.speaker]
@@ -90,9 +83,7 @@ def parse_speaker(text: str) -> tuple[str, Path]:
     """NAME=DIR."""
     name, equals, folder = text.partition("=")
     if not equals or not folder or not re.fullmatch(r"\w[\w\-]*", name):
-        raise BitjetsError(
-            f"--speaker {text} is not NAME=DIR: write for example --speaker anna=recordings/anna."
-        )
+        raise BitjetsError(f"--speaker {text} is not NAME=DIR: write for example --speaker anna=recordings/anna.")
     return name, Path(folder)
 
 
@@ -129,9 +120,7 @@ def extract_all(
             continue
         gain = checks.clip_gain(gains[item.speaker], item.peak)
         if gain < 0.95 * gains[item.speaker]:
-            item.notes.append(
-                f"turned down to gain {gain:.2f}, as it would clip at {gains[item.speaker]:.2f}"
-            )
+            item.notes.append(f"turned down to gain {gain:.2f}, as it would clip at {gains[item.speaker]:.2f}")
         output = options.out / "features" / item.speaker / f"{item.id}.npz"
         jobs[item.speaker, item.id] = Job(utterance.path, item.sha256, item.start, item.end, gain, output)
     stale = [key for key, job in jobs.items() if not is_current(job)]
@@ -180,9 +169,7 @@ def make_clips(
         split = "validation" if sentence_key(utterance.text) in validation else "train"
         features = jobs[item.speaker, item.id].output.relative_to(options.out).as_posix()
         samples = frames * AudioConfig().hop
-        clips.append(
-            Clip(item.id, item.speaker, utterance.text, tuple(phonemes), split, frames, samples, features)
-        )
+        clips.append(Clip(item.id, item.speaker, utterance.text, tuple(phonemes), split, frames, samples, features))
     return clips
 
 
@@ -197,26 +184,20 @@ def parallel(work: Callable[[In], Out], items: Sequence[In], workers: int) -> It
     try:
         yield from pool.map(work, items, chunksize=4)
     except BrokenProcessPool:
-        raise BitjetsError(
-            "A worker process died, perhaps for lack of memory: try again with --workers 1."
-        ) from None
+        raise BitjetsError("A worker process died, perhaps for lack of memory: try again with --workers 1.") from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         for name, value in threads.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def report(
-    folder: Path, clips: Sequence[Clip], inspections: Sequence[Inspection], gains: dict[str, float]
-) -> None:
+def report(folder: Path, clips: Sequence[Clip], inspections: Sequence[Inspection], gains: dict[str, float]) -> None:
     """What came out, in a few lines."""
     for speaker, gain in gains.items():
         own = [clip for clip in clips if clip.speaker == speaker]
         minutes = sum(clip.samples for clip in own) / AudioConfig().sample_rate / 60
         held_out = sum(clip.split == "validation" for clip in own)
-        print(
-            f"{speaker}: {len(own)} clips, {minutes:.1f} minutes, {held_out} of them for validation, gain {gain:.2f}"
-        )
+        print(f"{speaker}: {len(own)} clips, {minutes:.1f} minutes, {held_out} of them for validation, gain {gain:.2f}")
     faulty = [item for item in inspections if item.faults]
     for item in faulty[:10]:
         print(f"left out {item.speaker}/{item.id}: {'; '.join(item.faults)}")

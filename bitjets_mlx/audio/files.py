@@ -41,17 +41,13 @@ def read_audio_as_recorded(path: str | Path, sample_rate: int = 22050) -> tuple[
             promised, rate = file.frames, file.samplerate
             audio = file.read(dtype="float32", always_2d=True)  # (S, channels)
     except (soundfile.LibsndfileError, RuntimeError, ValueError, MemoryError) as error:
-        raise BitjetsError(
-            f"{path} cannot be read as sound ({_reason(error)}): convert or copy it again."
-        ) from None
+        raise BitjetsError(f"{path} cannot be read as sound ({_reason(error)}): convert or copy it again.") from None
     if len(audio) < promised:
         raise BitjetsError(f"{path} is truncated ({len(audio)} of {promised} samples): copy it again.")
     if not audio.size:
         raise BitjetsError(f"{path} holds no samples: record or copy it again.")
     if not np.isfinite(audio).all():
-        raise BitjetsError(
-            f"{path} holds samples that are not finite numbers (NaN or infinity): export it again."
-        )
+        raise BitjetsError(f"{path} holds samples that are not finite numbers (NaN or infinity): export it again.")
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise BitjetsError(f"{path} has a sample rate of {rate} Hz: convert it to {sample_rate} Hz first.")
     channels = audio.shape[1]
@@ -102,9 +98,7 @@ def resample(audio: np.ndarray, rate: int, new_rate: int, zero_crossings: int = 
     output = np.empty(length, np.float32)
     for start in range(0, length, 1 << 15):  # in blocks: the gathered windows are large
         place = np.arange(start, min(start + (1 << 15), length), dtype=np.int64) * down
-        output[start : start + len(place)] = np.einsum(
-            "st,st->s", windows[place // up + 1], kernel[place % up]
-        )
+        output[start : start + len(place)] = np.einsum("st,st->s", windows[place // up + 1], kernel[place % up])
     return output
 
 
@@ -123,9 +117,7 @@ def write_wav(path: str | Path, audio: np.ndarray, sample_rate: int = 22050) -> 
         raise BitjetsError(f"There is no folder {path.parent}: make it first.")
     peak = float(np.abs(audio).max())
     if peak > 1.0:
-        warnings.warn(
-            f"{path}: turned down by {20 * math.log10(peak):.1f} dB so that it does not clip", stacklevel=2
-        )
+        warnings.warn(f"{path}: turned down by {20 * math.log10(peak):.1f} dB so that it does not clip", stacklevel=2)
         audio = audio / peak
     memory = io.BytesIO()
     with wave.open(memory, "wb") as file:

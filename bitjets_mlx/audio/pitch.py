@@ -207,9 +207,7 @@ def _autocorrelation(audio: np.ndarray, config: PitchConfig) -> tuple[np.ndarray
     correlation = np.fft.irfft((spectrum.real**2 + spectrum.imag**2) * passed)[:, :longest]  # (T, lags)
     own = np.fft.irfft(np.abs(np.fft.rfft(taper, 2 * window)) ** 2)[:longest]
     middle = np.abs(frames[:, window // 4 : 3 * window // 4]).max(axis=1)  # (T,)
-    return correlation / np.maximum(correlation[:, :1], 1e-12) / (own / own[0]), middle / max(
-        middle.max(), 1e-12
-    )
+    return correlation / np.maximum(correlation[:, :1], 1e-12) / (own / own[0]), middle / max(middle.max(), 1e-12)
 
 
 def _peaks(correlation: np.ndarray, config: PitchConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,9 @@ samples on both sides, no centring, so S samples give S // hop frames and frame 
 hop * i + hop / 2; periodic Hann window; magnitude sqrt(re^2 + im^2 + 1e-9).
 """
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import cast
 
 import mlx.core as mx
 import numpy as np
@@ -40,14 +42,13 @@ def _real_fft(frames: mx.array) -> tuple[mx.array, mx.array]:
 @_real_fft.vjp
 def _real_fft_vjp(frames, cotangents, _):  # type: ignore[no-untyped-def]
     size = frames.shape[-1]
-    weight = _bin_weights(size)
-    real, imaginary = cotangents
-    return mx.fft.irfft((real + 1j * imaginary) * (size / weight), n=size)
+    scale = size / _bin_weights(size)
+    return mx.fft.irfft(as_complex(cotangents[0] * scale, cotangents[1] * scale), n=size)
 
 
 @mx.custom_function
 def _inverse_real_fft(real: mx.array, imaginary: mx.array) -> mx.array:
-    return mx.fft.irfft(real + 1j * imaginary, n=2 * (real.shape[-1] - 1))
+    return mx.fft.irfft(as_complex(real, imaginary), n=2 * (real.shape[-1] - 1))
 
 
 @_inverse_real_fft.vjp
@@ -57,6 +58,11 @@ def _inverse_real_fft_vjp(primals, cotangent, _):  # type: ignore[no-untyped-def
     weight = _bin_weights(size) / size
     inner = weight * (_bin_weights(size) > 1)  # the imaginary parts at 0 Hz and at Nyquist do not count
     return mx.real(spectrum) * weight, mx.imag(spectrum) * inner
+
+
+def as_complex(real: mx.array, imaginary: mx.array) -> mx.array:
+    """real + i imaginary, by laying the two side by side: complex arithmetic is slow on the CPU backend."""
+    return mx.stack([real, imaginary], axis=-1).view(mx.complex64)[..., 0]
 
 
 def _bin_weights(size: int) -> mx.array:
@@ -74,18 +80,43 @@ def frame(audio: mx.array, n_fft: int = 1024, hop: int = 256) -> mx.array:
     """Overlapping frames, reflect-padded, not yet windowed: (B, S) -> (B, S // hop, n_fft)."""
     if n_fft % hop:
         raise BitjetsError(f"The FFT size ({n_fft}) must be a multiple of the hop ({hop}).")
-    pad = (n_fft - hop) // 2
-    samples = audio.shape[-1]
-    if samples <= max(pad, hop - 1):
-        raise BitjetsError(
-            f"The audio is too short: {samples} samples, but at least {max(pad + 1, hop)} are needed."
-        )
-    left, right = audio[:, pad:0:-1], audio[:, -2 : -pad - 2 : -1]  # (B, pad) each
-    frames = samples // hop
-    blocks = frames + n_fft // hop - 1
-    padded = mx.concatenate([left, audio, right], axis=1)[:, : blocks * hop]
-    padded = padded.reshape(audio.shape[0], blocks, hop)  # (B, blocks, hop)
-    return mx.concatenate([padded[:, i : i + frames] for i in range(n_fft // hop)], axis=-1)  # (B, T, n_fft)
+    pad, count = (n_fft - hop) // 2, audio.shape[-1] // hop
+    if audio.shape[-1] <= max(pad, hop - 1):
+        raise BitjetsError(f"The sound is too short for a spectrum: {audio.shape[-1]} samples, hop {hop}.")
+    cut, _ = _cutting(n_fft, hop)
+    return cut(_reflect_pad(audio, pad)[:, : (count - 1) * hop + n_fft])
+
+
+def _reflect_pad(audio: mx.array, pad: int) -> mx.array:
+    """(B, S) -> (B, pad + S + pad), mirrored at both ends without repeating the last sample."""
+    return mx.concatenate([audio[:, pad:0:-1], audio, audio[:, -2 : -pad - 2 : -1]], axis=1)
+
+
+@lru_cache(maxsize=16)
+def _cutting(n_fft: int, hop: int) -> tuple[Callable[[mx.array], mx.array], Callable[[mx.array], mx.array]]:
+    """Cutting sound into frames, (B, (T - 1) hop + n_fft) -> (B, T, n_fft), and overlap-add, the way back.
+
+    Each is the other's gradient, said here outright: what MLX derives from the slices is ten times slower.
+    """
+    overlap = n_fft // hop
+
+    def cut_(sound: mx.array) -> mx.array:
+        blocks = sound.reshape(sound.shape[0], -1, hop)  # (B, T + overlap - 1, hop)
+        count = blocks.shape[1] - overlap + 1
+        return mx.concatenate([blocks[:, i : i + count] for i in range(overlap)], axis=-1)  # (B, T, n_fft)
+
+    def add_(frames: mx.array) -> mx.array:
+        batch, count, _ = frames.shape
+        blocks = frames.reshape(batch, count, overlap, hop)
+        total = mx.zeros((batch, count + overlap - 1, hop), frames.dtype)
+        for i in range(overlap):
+            total = total + mx.pad(blocks[:, :, i], [(0, 0), (i, overlap - 1 - i), (0, 0)])
+        return total.reshape(batch, -1)  # (B, (T - 1) hop + n_fft)
+
+    cut, add = mx.custom_function(cut_), mx.custom_function(add_)
+    cut.vjp(lambda _primals, cotangent, _output: add_(cotangent))
+    add.vjp(lambda _primals, cotangent, _output: cut_(cotangent))
+    return cast(Callable[[mx.array], mx.array], cut), cast(Callable[[mx.array], mx.array], add)
 
 
 def stft_parts(audio: mx.array, n_fft: int = 1024, hop: int = 256) -> tuple[mx.array, mx.array]:
@@ -96,7 +127,7 @@ def stft_parts(audio: mx.array, n_fft: int = 1024, hop: int = 256) -> tuple[mx.a
 def stft(audio: mx.array, n_fft: int = 1024, hop: int = 256) -> mx.array:
     """Complex STFT: (B, S) -> (B, S // hop, n_fft / 2 + 1)."""
     real, imaginary = stft_parts(audio, n_fft, hop)
-    return real + 1j * imaginary
+    return as_complex(real, imaginary)
 
 
 def istft_parts(real: mx.array, imaginary: mx.array, hop: int = 256) -> mx.array:
@@ -105,27 +136,16 @@ def istft_parts(real: mx.array, imaginary: mx.array, hop: int = 256) -> mx.array
     The least-squares inverse (Griffin and Lim 1984, equation 6): divided by the sum of squared windows.
     """
     n_fft = 2 * (real.shape[-1] - 1)
-    window = mx.array(_hann(n_fft))
-    frames = inverse_real_fft(real, imaginary) * window  # (B, T, n_fft)
-    count = frames.shape[1]
-    sound = _overlap_add(frames, hop)  # (B, (T - 1) * hop + n_fft)
-    weight = _overlap_add(mx.broadcast_to(window * window, (1, count, n_fft)), hop)
-    pad = (n_fft - hop) // 2
+    pad, count = (n_fft - hop) // 2, real.shape[1]
+    _, overlap_add = _cutting(n_fft, hop)
+    sound = overlap_add(inverse_real_fft(real, imaginary) * mx.array(_hann(n_fft)))  # (B, (T - 1) hop + n_fft)
+    weight = overlap_add(mx.broadcast_to(mx.array(_hann(n_fft) ** 2), (1, count, n_fft)))
     return (sound / mx.maximum(weight, 1e-8))[:, pad : pad + count * hop]  # (B, T * hop)
 
 
 def istft(spectrum: mx.array, hop: int = 256) -> mx.array:
     """Inverse of `stft`: complex (B, T, n_fft / 2 + 1) -> (B, T * hop)."""
     return istft_parts(mx.real(spectrum), mx.imag(spectrum), hop)
-
-
-def _overlap_add(frames: mx.array, hop: int) -> mx.array:
-    """Frames every `hop` samples summed: (B, T, N) -> (B, (T - 1) * hop + N)."""
-    batch, count, size = frames.shape
-    overlap = size // hop
-    blocks = frames.reshape(batch, count, overlap, hop)
-    total = sum(mx.pad(blocks[:, :, i], ((0, 0), (i, overlap - 1 - i), (0, 0))) for i in range(overlap))
-    return total.reshape(batch, (count + overlap - 1) * hop)  # type: ignore[union-attr]
 
 
 def magnitude(audio: mx.array, n_fft: int = 1024, hop: int = 256) -> mx.array:
@@ -154,7 +174,7 @@ def energy(magnitudes: mx.array) -> mx.array:
 
 @lru_cache(maxsize=8)
 def mel_filterbank(config: AudioConfig) -> np.ndarray:
-    """Triangular filters on Slaney's mel scale, each of unit area ("Slaney norm"): (n_mels, n_fft / 2 + 1)."""
+    """Triangles on Slaney's mel scale, each of unit area ("Slaney norm"): (n_mels, n_fft / 2 + 1)."""
     bins = np.linspace(0.0, config.sample_rate / 2, config.n_fft // 2 + 1)
     edges = _mel_to_hz(np.linspace(_hz_to_mel(config.f_min), _hz_to_mel(config.f_max), config.n_mels + 2))
     ramps = edges[:, None] - bins[None, :]  # (n_mels + 2, bins)

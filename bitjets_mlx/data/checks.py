@@ -16,6 +16,10 @@ from bitjets_mlx.files import atomic_write_bytes
 
 SAMPLE_RATE, HOP = 22050, 256
 KEPT_SILENCE = 0.12  # seconds left at each end of a clip
+COLUMNS = (
+    *("speaker", "id", "used", "seconds", "rate", "channels", "peak"),
+    *("loud_db", "quiet_db", "trimmed_start", "trimmed_end", "pace", "findings"),
+)
 SILENT = 1e-3  # a clip whose loud frames stay below this RMS (-60 dB) has nothing in it
 
 
@@ -159,22 +163,11 @@ def write_table(path: Path, inspections: Sequence[Inspection]) -> None:
     """The table of all clips as CSV: measurements, whether it is kept, and what was found."""
     memory = io.StringIO()
     table = csv.writer(memory, lineterminator="\n")
-    table.writerow(
-        "speaker id used seconds rate channels peak loud_db quiet_db trimmed_start trimmed_end pace findings".split()
-    )
+    table.writerow(COLUMNS)
     for item in inspections:
-        decibels = [f"{20 * np.log10(max(value, 1e-6)):.1f}" for value in (item.loud, item.quiet)]
-        trimmed = [f"{item.start / SAMPLE_RATE:.3f}", f"{max(item.seconds - item.end / SAMPLE_RATE, 0):.3f}"]
-        table.writerow(
-            [
-                item.speaker,
-                item.id,
-                "no" if item.faults else "yes",
-                f"{item.seconds:.3f}",
-                item.rate,
-                item.channels,
-            ]
-            + [f"{item.peak:.4f}", *decibels, *trimmed, f"{item.pace:.1f}"]
-            + ["; ".join(item.faults + item.notes)]
-        )
+        loud, quiet = (f"{20 * np.log10(max(value, 1e-6)):.1f}" for value in (item.loud, item.quiet))
+        start, end = item.start / SAMPLE_RATE, max(item.seconds - item.end / SAMPLE_RATE, 0)
+        row = [item.speaker, item.id, "no" if item.faults else "yes", f"{item.seconds:.3f}", item.rate]
+        row += [item.channels, f"{item.peak:.4f}", loud, quiet, f"{start:.3f}", f"{end:.3f}", f"{item.pace:.1f}"]
+        table.writerow([*row, "; ".join(item.faults + item.notes)])
     atomic_write_bytes(path, memory.getvalue().encode())

@@ -1,4 +1,4 @@
-"""A picture of the recordings: what is usual, and what falls out of it. The only room here with matplotlib."""
+"""A picture of the recordings: what is usual, and what falls out of it. Needs matplotlib."""
 
 from collections.abc import Sequence
 from pathlib import Path

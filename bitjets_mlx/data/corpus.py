@@ -1,4 +1,4 @@
-"""A speaker's recordings in LJSpeech layout: `metadata.csv` (id|text or id|text|normalised text) and `wavs/`."""
+"""A speaker's recordings in LJSpeech layout: `metadata.csv`, with id|text or id|text|normalised text, and `wavs/`."""
 
 import hashlib
 import re
@@ -28,16 +28,12 @@ def read_corpus(speaker: str, folder: str | Path) -> list[Utterance]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise BitjetsError(
-            f"There is no folder {folder} for speaker {speaker}: check the path after --speaker."
-        )
+        raise BitjetsError(f"There is no folder {folder} for speaker {speaker}: check the path after --speaker.")
     metadata, wavs = folder / "metadata.csv", folder / "wavs"
     if not metadata.is_file():
         raise BitjetsError(f"{folder} has no metadata.csv: write one line `id|text` for each recording.")
     if not wavs.is_dir():
-        raise BitjetsError(
-            f"{folder} has no folder `wavs`: put the recordings there as <id>.wav or <id>.flac."
-        )
+        raise BitjetsError(f"{folder} has no folder `wavs`: put the recordings there as <id>.wav or <id>.flac.")
     try:
         lines = metadata.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
@@ -52,13 +48,9 @@ def read_corpus(speaker: str, folder: str | Path) -> list[Utterance]:
             (columns[-1].strip() or columns[1].strip()) if len(columns) > 1 else "",
         )
         if len(columns) not in (2, 3) or not re.fullmatch(r"[\w.\-]+", name) or not text:
-            raise BitjetsError(
-                f"{metadata} line {number} is not `id|text` or `id|text|normalised text`: correct it."
-            )
+            raise BitjetsError(f"{metadata} line {number} is not `id|text` or `id|text|normalised text`: correct it.")
         if name in utterances:
-            raise BitjetsError(
-                f"{metadata} line {number} repeats the id {name}: give every recording its own id."
-            )
+            raise BitjetsError(f"{metadata} line {number} repeats the id {name}: give every recording its own id.")
         utterances[name] = Utterance(speaker, name, text, _sound_file(wavs, name))
     if not utterances:
         raise BitjetsError(f"{metadata} is empty: write one line `id|text` for each recording.")

@@ -58,10 +58,7 @@ def extract(samples: np.ndarray) -> Features:
     """Features of float samples (S,) at 22,050 Hz, rounded to 16 bit first; S is cut to a multiple of 256."""
     config = AudioConfig()
     count = len(samples) // config.hop
-    audio = (
-        np.clip(np.round(samples[: count * config.hop] * INT16), 1 - INT16, INT16 - 1).astype(np.float32)
-        / INT16
-    )
+    audio = np.clip(np.round(samples[: count * config.hop] * INT16), 1 - INT16, INT16 - 1).astype(np.float32) / INT16
     magnitudes = magnitude(mx.array(audio)[None], config.n_fft, config.hop)  # (1, T, 513)
     mel, norm = magnitude_to_log_mel(magnitudes, config)[0], mx.log(energy(magnitudes))[0]  # (T, 80), (T,)
     f0, voiced = extract_pitch(audio)
@@ -70,7 +67,7 @@ def extract(samples: np.ndarray) -> Features:
 
 
 def extract_to_file(job: Job) -> str:
-    """Extract one clip into its .npz. Returns what went wrong, or an empty string; never raises but OSError."""
+    """Extract one clip into its .npz. Returns what went wrong, or nothing; raises OSError only."""
     try:
         samples = read_audio(job.source)[job.start : job.end] * job.gain
         features = extract(samples)
@@ -103,6 +100,4 @@ def load_features(path: Path) -> Features:
             audio = arrays["audio"].astype(np.float32) / INT16
             return Features(arrays["mel"], arrays["log_f0"], arrays["voiced"], arrays["energy"], audio)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        raise BitjetsError(
-            f"{path} is missing or damaged: run `python -m bitjets_mlx.prepare` again."
-        ) from None
+        raise BitjetsError(f"{path} is missing or damaged: run `python -m bitjets_mlx.prepare` again.") from None

@@ -20,6 +20,7 @@ from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.files import atomic_write_bytes
 
 FORMAT = 1
+PREPARE_AGAIN = "run `python -m bitjets_mlx.prepare` again"
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,14 @@ class PreparedData:
         """The features of one clip; BitjetsError where its file is missing or damaged."""
         features = load_features(self.folder / clip.features)
         if features.mel.shape != (clip.frames, self.audio.n_mels) or len(features.audio) != clip.samples:
-            raise BitjetsError(
-                f"{self.folder / clip.features} is of another version: run `python -m bitjets_mlx.prepare` again."
-            )
+            raise BitjetsError(f"{self.folder / clip.features} is of another version: {PREPARE_AGAIN}.")
         return features
 
     def _read_manifest(self) -> dict[str, Any]:
         path = self.folder / "manifest.json"
         if not path.is_file():
             raise BitjetsError(
-                f"{self.folder} is no prepared data (no manifest.json): run `python -m bitjets_mlx.prepare` first."
+                f"{self.folder} holds no prepared data: run `python -m bitjets_mlx.prepare ... --out {self.folder}`."
             )
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -78,9 +77,7 @@ class PreparedData:
         except (ValueError, TypeError):
             missing = {"everything"}
         if missing or manifest["format"] != FORMAT:
-            raise BitjetsError(
-                f"{path} is damaged or of another version: run `python -m bitjets_mlx.prepare` again."
-            )
+            raise BitjetsError(f"{path} is damaged or of another version: {PREPARE_AGAIN}.")
         return dict(manifest)
 
     def _read_clips(self, count: int) -> list[Clip]:
@@ -92,7 +89,7 @@ class PreparedData:
         except (OSError, ValueError, TypeError, KeyError):
             clips = []
         if len(clips) != count:
-            raise BitjetsError(f"{path} is missing or damaged: run `python -m bitjets_mlx.prepare` again.")
+            raise BitjetsError(f"{path} is missing or damaged: {PREPARE_AGAIN}.")
         return clips
 
 

@@ -20,8 +20,6 @@ def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
             left = (now - begun) / done * (total - done)
             bar = "#" * (30 * done // total)
             line = f"{label} [{bar:<30}] {done}/{total} {now - begun:.0f} s, {left:.0f} s left"
-            print(
-                "\r" + line if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True
-            )
+            print("\r" + line if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
     if terminal and total:
         print(file=sys.stderr)
