@@ -81,9 +81,7 @@ def _configurations(arguments: argparse.Namespace, data: PreparedData, run: Path
         model = {name: value for name, value in saved.model.items() if name != "kind"}
         return from_json(MODELS[saved.model["kind"]], model), from_json(training_kind, saved.training)
     if (run / "config.json").exists():
-        raise BitjetsError(
-            f"{run} already holds a run: add --resume to go on with it, or give another --out."
-        )
+        raise BitjetsError(f"{run} already holds a run: add --resume to go on with it, or give another --out.")
     if arguments.stage == "acoustic":
         fresh: Model = AcousticConfig(symbols=len(SYMBOLS), speakers=len(data.speakers))
     else:
@@ -115,9 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--dropout", type=float, help="in FFT blocks (0.1)")
     parser.add_argument("--segment-frames", type=int, help="length of a vocoder's training segments (64)")
-    parser.add_argument(
-        "--adversarial-from", type=float, help="share of the run without discriminators (0.75)"
-    )
+    parser.add_argument("--adversarial-from", type=float, help="share of the run without discriminators (0.75)")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--bf16", action="store_true", default=None, help="compute in bfloat16")
     parser.add_argument("--log-every", type=int, default=50)

@@ -1,13 +1,11 @@
 """One update of the acoustic model: align on the host, then gradients, compiled, then the optimiser.
 
-On the CPU backend a micro-batch is cut into shards that run side by side, each on a stream of its own, because MLX
-uses one thread for everything but matrix products there. On a GPU there is one shard.
+A micro-batch is cut into shards that run side by side on the CPU backend (`training.shards`).
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -31,7 +29,7 @@ from bitjets_mlx.training.acoustic_losses import (
 )
 from bitjets_mlx.training.batches import BatchPlan, MicroBatch, pad
 from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, tree_add
-from bitjets_mlx.training.shards import seeds_for, shard_streams
+from bitjets_mlx.training.shards import ShardPool, seeds_for
 
 
 @dataclass(frozen=True)
@@ -72,13 +70,12 @@ class AcousticStage:
         frames = np.array([clip.frames for clip in self.clips])
         tokens = np.array([len(clip.phonemes) for clip in self.clips])
         self.plan = BatchPlan(frames, tokens, training.batch_size * self.group.size(), training.seed)
-        self.streams = shard_streams(training.batch_size)
-        self._scores = mx.compile(partial(_all_scores, self.model, self.streams))
+        self.pool = ShardPool(training.batch_size)
+        models = [self.model] + [BitJets(model, with_aligner=True) for _ in range(self.pool.count - 1)]
+        self._scores = [mx.compile(partial(_scores, shard)) for shard in models]
         # Three compiled forms: without quantisation, while it is warmed in, and with it.
         self._gradients = {
-            kind: mx.compile(
-                partial(_all_gradients, self.model, self.loss_weights, training.bf16, self.streams, kind)
-            )
+            kind: [mx.compile(partial(_gradients, shard, self.loss_weights, training.bf16, kind)) for shard in models]
             for kind in ("none", "blend", "full")
         }
         self._reader = ThreadPoolExecutor(1)
@@ -110,9 +107,7 @@ class AcousticStage:
         training = self.training
         micro_batches, counts = self._micro_batches(number)
         progress = number / training.updates
-        ramp = (progress - training.quantise_from) / max(
-            training.quantise_until - training.quantise_from, 1e-9
-        )
+        ramp = (progress - training.quantise_from) / max(training.quantise_until - training.quantise_from, 1e-9)
         amount = min(1.0, max(0.0, ramp))
         kind = "none" if amount == 0.0 else "full" if amount == 1.0 else "blend"
         binarisation = float(progress >= training.binarise_from)
@@ -122,12 +117,15 @@ class AcousticStage:
             seeds = seeds_for(training.seed, number, index, self.group.rank(), count=len(shards))
             keys = [mx.random.key(seed) for seed in seeds]
             alignments, forward_sum_loss = self._align(shards, counts)
-            more, losses = self._gradients[kind](
-                self.parameters, shards, alignments, counts, mx.array(amount), mx.array(binarisation), keys
-            )
-            losses["forward_sum"] = mx.array(forward_sum_loss)
-            gradients = more if gradients is None else tree_add(gradients, more)
-            metrics = losses if not metrics else tree_add(metrics, losses)
+            common = (counts, mx.array(amount), mx.array(binarisation))
+            given = [
+                (self.parameters, shard, alignment, *common, key)
+                for shard, alignment, key in zip(shards, alignments, keys, strict=True)
+            ]
+            for more, losses in self.pool.run(self._gradients[kind], given):
+                gradients = more if gradients is None else tree_add(gradients, more)
+                metrics = losses if not metrics else tree_add(metrics, losses)
+            metrics["forward_sum"] = metrics.get("forward_sum", mx.array(0.0)) + forward_sum_loss
             mx.eval(gradients, metrics)
         if self.group.size() > 1:
             gradients = tree_map(partial(mx.distributed.all_sum, group=self.group), gradients)
@@ -147,8 +145,7 @@ class AcousticStage:
 
     def _align(self, shards: list[AcousticBatch], counts: Counts) -> tuple[list[Alignment], float]:
         """Search and forward-sum on the host, from the aligner's present scores."""
-        pairs = self._scores(self.parameters, shards)
-        mx.eval(pairs)
+        pairs = self.pool.run(self._scores, [(self.parameters, shard) for shard in shards])
         alignments, total = [], 0.0
         for batch, (scores, with_blank) in zip(shards, pairs, strict=True):
             lengths = np.array(batch.token_lengths), np.array(batch.frame_lengths)
@@ -156,9 +153,7 @@ class AcousticStage:
             losses, gradient = forward_sum(np.array(with_blank), *lengths)
             total += float(losses.sum()) / counts.utterances.item()
             path = path_matrix(durations, scores.shape[1])
-            alignments.append(
-                Alignment(mx.array(path), mx.array(durations.astype(np.float32)), mx.array(gradient))
-            )
+            alignments.append(Alignment(mx.array(path), mx.array(durations.astype(np.float32)), mx.array(gradient)))
         return alignments, total
 
     # -- batches -------------------------------------------------------------------------------------------------
@@ -181,7 +176,7 @@ class AcousticStage:
         for index, micro in enumerate(arrays):
             shape = self.plan[number * self.training.accumulate + index]
             mine = micro[rank * size : (rank + 1) * size]
-            per_shard = size // len(self.streams)
+            per_shard = size // self.pool.count
             micro_batches.append([collate(mine[i : i + per_shard], shape) for i in range(0, size, per_shard)])
         return micro_batches, counts
 
@@ -241,45 +236,39 @@ def collate(items: list[dict[str, np.ndarray]], shape: MicroBatch) -> AcousticBa
     )
 
 
-def _all_scores(
-    model: BitJets, streams: list[mx.Stream], parameters: Tree, shards: list[AcousticBatch]
-) -> list[tuple[mx.array, mx.array]]:
+def _scores(model: BitJets, parameters: Tree, batch: AcousticBatch) -> tuple[mx.array, mx.array]:
     model.update(parameters)
-    out = []
-    for stream, batch in zip(streams, shards, strict=True):
-        with mx.stream(stream):
-            out.append(align_scores(model, AcousticBatch(*batch)))
-    return out
+    return align_scores(model, AcousticBatch(*batch))
 
 
-def _all_gradients(
+def _gradients(
     model: BitJets,
     weights: AcousticLossWeights,
     bf16: bool,
-    streams: list[mx.Stream],
     kind: str,
     parameters: Tree,
-    shards: list[AcousticBatch],
-    alignments: list[Alignment],
+    batch: AcousticBatch,
+    alignment: Alignment,
     counts: Counts,
     amount: mx.array,
     binarisation: mx.array,
-    keys: list[mx.array],
+    key: mx.array,
 ) -> tuple[Tree, dict[str, mx.array]]:
-    """Gradients and losses, added up over the shards."""
+    """Gradients and losses of one shard."""
+    how_far: Amount = 0.0 if kind == "none" else None if kind == "full" else amount
 
-    how_far: Amount = {"none": 0.0, "blend": amount, "full": None}[kind]
-
-    def loss(parameters: Tree, batch: AcousticBatch, alignment: Alignment, key: mx.array) -> Any:
+    def loss(parameters: Tree) -> tuple[mx.array, dict[str, mx.array]]:
         model.update(tree_map(lambda leaf: leaf.astype(mx.bfloat16), parameters) if bf16 else parameters)
-        return acoustic_loss(model, batch, alignment, Counts(*counts), weights, how_far, binarisation, key)
+        return acoustic_loss(
+            model,
+            AcousticBatch(*batch),
+            Alignment(*alignment),
+            Counts(*counts),
+            weights,
+            how_far,
+            binarisation,
+            key,
+        )
 
-    gradients, losses = None, {}
-    for stream, batch, alignment, key in zip(streams, shards, alignments, keys, strict=True):
-        with mx.stream(stream):
-            (_, more_losses), more = mx.value_and_grad(loss)(
-                parameters, AcousticBatch(*batch), Alignment(*alignment), key
-            )
-        gradients = more if gradients is None else tree_add(gradients, more)
-        losses = more_losses if not losses else tree_add(losses, more_losses)
+    (_, losses), gradients = mx.value_and_grad(loss)(parameters)
     return gradients, losses

@@ -26,8 +26,8 @@ def global_norm(tree: Tree) -> mx.array:
 class Optimizer:
     """Adam (arXiv:1412.6980) with decoupled weight decay (arXiv:1711.05101) and an EMA of the weights.
 
-    `state` and `ema` (empty without `ema_decay`) are trees of arrays and all there is to save. An update whose gradient is not finite is skipped
-    and counted; after `patience` in a row, `step` raises FloatingPointError.
+    `state` and `ema` (empty without `ema_decay`) are trees of arrays and all there is to save. An update whose
+    gradient is not finite is skipped and counted; after `patience` in a row, `step` raises FloatingPointError.
     """
 
     def __init__(
@@ -43,20 +43,17 @@ class Optimizer:
         adam = optim.Adam(learning_rate=0.0, betas=list(betas), bias_correction=True)
         adam.init(parameters)
         self.state = adam.state
+        mx.eval(parameters, adam.state)
         self.ema: Tree = {} if ema_decay is None else parameters
         self._apply: Callable[..., tuple[Tree, Tree, Tree]] = mx.compile(partial(_adamw, adam))
 
-    def step(
-        self, parameters: Tree, gradients: Tree, update: int, rate: float, decay: float
-    ) -> tuple[Tree, float]:
+    def step(self, parameters: Tree, gradients: Tree, update: int, rate: float, decay: float) -> tuple[Tree, float]:
         """(new parameters, norm of the gradient before clipping) after update number `update`, counted from 1."""
         norm = global_norm(gradients).item()
         if not math.isfinite(norm):
             self.skipped += 1
             if self.skipped >= self.patience:
-                raise FloatingPointError(
-                    f"{self.patience} updates in a row had gradients that are not finite"
-                )
+                raise FloatingPointError(f"{self.patience} updates in a row had gradients that are not finite")
             return parameters, norm
         self.skipped = 0
         scale = min(1.0, self.clip / max(norm, 1e-12))

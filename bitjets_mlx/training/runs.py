@@ -42,9 +42,7 @@ def load_run_config(run: Path) -> RunConfig:
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:
-        raise BitjetsError(
-            f"{run} is no training run (no config.json): give the --out of a training."
-        ) from None
+        raise BitjetsError(f"{run} is no training run (no config.json): give the --out of a training.") from None
     except (OSError, ValueError) as error:
         raise BitjetsError(f"{path} cannot be read ({error}): the run is damaged.") from None
     if not isinstance(values, dict):

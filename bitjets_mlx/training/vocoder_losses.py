@@ -44,9 +44,7 @@ def spectral_losses(generated: mx.array, real: mx.array) -> tuple[mx.array, mx.a
     return stft_loss / len(RESOLUTIONS), mel_loss
 
 
-def discriminator_adversarial_loss(
-    real_scores: Sequence[mx.array], fake_scores: Sequence[mx.array]
-) -> mx.array:
+def discriminator_adversarial_loss(real_scores: Sequence[mx.array], fake_scores: Sequence[mx.array]) -> mx.array:
     """LSGAN: real scores towards 1, fake ones towards 0; mean over the discriminators."""
     total = mx.array(0.0)
     for real, fake in zip(real_scores, fake_scores, strict=True):

@@ -1,6 +1,6 @@
 """One update of a vocoder: spectral losses first, from a share of the run on also against discriminators.
 
-As in the acoustic stage, a micro-batch on the CPU backend is cut into shards that run side by side.
+A micro-batch is cut into shards that run side by side on the CPU backend (`training.shards`).
 """
 
 from functools import partial
@@ -14,13 +14,13 @@ from bitjets_mlx.config import DiscriminatorConfig, HarmonicConfig, HifiganConfi
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, tree_add
-from bitjets_mlx.training.shards import seeds_for, shard_streams
+from bitjets_mlx.training.shards import ShardPool, seeds_for
 from bitjets_mlx.training.vocoder_step import (
     VocoderTrainingConfig,
     discriminator_loss,
     generator_loss,
 )
-from bitjets_mlx.vocoder import build_vocoder
+from bitjets_mlx.vocoder import Vocoder, build_vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
 
 Batch = dict[str, mx.array]
@@ -43,18 +43,18 @@ class VocoderStage:
         self.ends = np.cumsum(starts)  # a segment is drawn evenly from all places where one can begin
         self.group = mx.distributed.init()
         mx.random.seed(training.seed)
-        self.generator = build_vocoder(model)
-        self.discriminators = Discriminators(DiscriminatorConfig())
-        self.parameters: Tree = self.generator.parameters()
-        self.judges: Tree = self.discriminators.parameters()
+        self.pool = ShardPool(training.batch_size)
+        shards = [
+            _Shard(build_vocoder(model), Discriminators(DiscriminatorConfig()), training)
+            for _ in range(self.pool.count)
+        ]
+        self.parameters: Tree = shards[0].generator.parameters()
+        self.judges: Tree = shards[0].discriminators.parameters()
         self.optimizer = Optimizer(self.parameters, training.betas, training.gradient_clip, training.ema)
         self.judge_optimizer = Optimizer(self.judges, training.betas, training.gradient_clip, None)
-        self.streams = shard_streams(training.batch_size)
-        self._generator_gradients = {
-            adversarial: mx.compile(partial(self._generator_shards, adversarial))
-            for adversarial in (False, True)
-        }
-        self._judge_gradients = mx.compile(self._judge_shards)
+        self._spectral = [mx.compile(partial(shard.generator_gradients, False)) for shard in shards]
+        self._adversarial = [mx.compile(partial(shard.generator_gradients, True)) for shard in shards]
+        self._judging = [mx.compile(shard.judge_gradients) for shard in shards]
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -88,20 +88,16 @@ class VocoderStage:
         adversarial = number >= first
         weight = min(1.0, (number - first + 1) / training.adversarial_ramp) if adversarial else 0.0
         rates = [
-            learning_rate(
-                number, training.updates, peak, training.warm_up, training.hold, training.final_rate
-            )
+            learning_rate(number, training.updates, peak, training.warm_up, training.hold, training.final_rate)
             for peak in (training.learning_rate, training.discriminator_learning_rate)
         ]
         metrics: dict[str, float] = {}
         if adversarial:
-            gradients, judged = self._sum(
-                self._judge_gradients, (self.judges, self.parameters), micro_batches
-            )
+            gradients, judged = self._sum(self._judging, (self.judges, self.parameters), micro_batches)
             self.judges, _ = self.judge_optimizer.step(self.judges, gradients, number + 1, rates[1], 0.0)
             metrics |= judged
         gradients, losses = self._sum(
-            self._generator_gradients[adversarial],
+            self._adversarial if adversarial else self._spectral,
             (self.parameters, self.judges, mx.array(weight)),
             micro_batches,
         )
@@ -111,57 +107,21 @@ class VocoderStage:
         return losses | metrics | {"gradient_norm": norm, "learning_rate": rates[0]}
 
     def _sum(
-        self, compute: Any, state: tuple[Any, ...], micro_batches: list[list[Batch]]
+        self, functions: list[Any], state: tuple[Any, ...], micro_batches: list[list[Batch]]
     ) -> tuple[Tree, dict[str, float]]:
         """Gradients and losses over all micro-batches and processes: means, since every segment is as long."""
         gradients: Tree = None
         metrics: dict[str, mx.array] = {}
         for shards in micro_batches:
-            more, losses = compute(*state, shards)
-            gradients = more if gradients is None else tree_add(gradients, more)
-            metrics = losses if not metrics else tree_add(metrics, losses)
+            for more, losses in self.pool.run(functions, [(*state, shard) for shard in shards]):
+                gradients = more if gradients is None else tree_add(gradients, more)
+                metrics = losses if not metrics else tree_add(metrics, losses)
             mx.eval(gradients, metrics)
-        share = 1.0 / (self.training.accumulate * len(self.streams) * self.group.size())
+        share = 1.0 / (self.training.accumulate * self.pool.count * self.group.size())
         gradients, metrics = tree_map(lambda leaf: leaf * share, (gradients, metrics))
         if self.group.size() > 1:
-            gradients, metrics = tree_map(
-                partial(mx.distributed.all_sum, group=self.group), (gradients, metrics)
-            )
-        return gradients, {name: value.item() for name, value in metrics.items()}
-
-    def _generator_shards(
-        self, adversarial: bool, parameters: Tree, judges: Tree, weight: mx.array, shards: list[Batch]
-    ) -> tuple[Tree, dict[str, mx.array]]:
-        self.discriminators.update(judges)
-
-        def loss(parameters: Tree, batch: Batch) -> Any:
-            self.generator.update(parameters)
-            judge = self.discriminators if adversarial else None
-            return generator_loss(self.generator, judge, batch, weight, self.training)
-
-        return self._over_shards(loss, parameters, shards)
-
-    def _judge_shards(
-        self, judges: Tree, parameters: Tree, shards: list[Batch]
-    ) -> tuple[Tree, dict[str, mx.array]]:
-        self.generator.update(parameters)
-
-        def loss(judges: Tree, batch: Batch) -> Any:
-            self.discriminators.update(judges)
-            return discriminator_loss(self.discriminators, self.generator, batch, self.training)
-
-        return self._over_shards(loss, judges, shards)
-
-    def _over_shards(
-        self, loss: Any, parameters: Tree, shards: list[Batch]
-    ) -> tuple[Tree, dict[str, mx.array]]:
-        gradients, metrics = None, {}
-        for stream, batch in zip(self.streams, shards, strict=True):
-            with mx.stream(stream):
-                (_, losses), more = mx.value_and_grad(loss)(parameters, batch)
-            gradients = more if gradients is None else tree_add(gradients, more)
-            metrics = losses if not metrics else tree_add(metrics, losses)
-        return gradients, metrics
+            gradients, metrics = tree_map(partial(mx.distributed.all_sum, group=self.group), (gradients, metrics))
+        return gradients, {name: float(value.item()) for name, value in metrics.items()}
 
     # -- batches -------------------------------------------------------------------------------------------------
 
@@ -172,13 +132,10 @@ class VocoderStage:
         places = random.integers(0, self.ends[-1], training.batch_size * self.group.size())
         mine = places[rank * training.batch_size : (rank + 1) * training.batch_size]
         rows = [self._segment(int(place)) for place in mine]
-        keys = seeds_for(training.seed, number, micro, rank, count=len(self.streams))
-        size = len(rows) // len(self.streams)
+        keys = seeds_for(training.seed, number, micro, rank, count=self.pool.count)
+        size = len(rows) // self.pool.count
         return [
-            {
-                name: mx.array(np.stack([row[name] for row in rows[i * size : (i + 1) * size]]))
-                for name in rows[0]
-            }
+            {name: mx.array(np.stack([row[name] for row in rows[i * size : (i + 1) * size]])) for name in rows[0]}
             | {"key": mx.random.key(key)}
             for i, key in enumerate(keys)
         ]
@@ -195,3 +152,35 @@ class VocoderStage:
             "voiced": features.voiced[frames].astype(np.float32),
             "audio": features.audio[samples],
         }
+
+
+class _Shard:
+    """One shard's own modules: `Module.update` changes them, so threads cannot share them."""
+
+    def __init__(self, generator: Vocoder, discriminators: Discriminators, training: VocoderTrainingConfig) -> None:
+        self.generator, self.discriminators, self.training = generator, discriminators, training
+
+    def generator_gradients(
+        self, adversarial: bool, parameters: Tree, judges: Tree, weight: mx.array, batch: Batch
+    ) -> tuple[Tree, dict[str, mx.array]]:
+        """Gradients of the generator's losses; `adversarial` says whether the discriminators take part."""
+        self.discriminators.update(judges)
+
+        def loss(parameters: Tree) -> tuple[mx.array, dict[str, mx.array]]:
+            self.generator.update(parameters)
+            judge = self.discriminators if adversarial else None
+            return generator_loss(self.generator, judge, batch, weight, self.training)
+
+        (_, losses), gradients = mx.value_and_grad(loss)(parameters)
+        return gradients, losses
+
+    def judge_gradients(self, judges: Tree, parameters: Tree, batch: Batch) -> tuple[Tree, dict[str, mx.array]]:
+        """Gradients of the discriminators' loss."""
+        self.generator.update(parameters)
+
+        def loss(judges: Tree) -> tuple[mx.array, dict[str, mx.array]]:
+            self.discriminators.update(judges)
+            return discriminator_loss(self.discriminators, self.generator, batch, self.training)
+
+        (_, losses), gradients = mx.value_and_grad(loss)(judges)
+        return gradients, losses
