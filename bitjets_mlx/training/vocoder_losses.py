@@ -61,9 +61,15 @@ def generator_adversarial_loss(fake_scores: Sequence[mx.array]) -> mx.array:
 
 
 def feature_matching_loss(real: Features, fake: Features) -> mx.array:
-    """Mean absolute difference of the layers' outputs, mean over layers and discriminators."""
+    """Mean absolute difference of the layers' outputs, mean over layers and discriminators.
+
+    Each layer's is divided by the mean absolute output for real audio, as in EnCodec (Defossez et al. 2022,
+    section 3.4): the layers' scales differ a hundredfold, and without weight norm nothing holds them.
+    """
     total = mx.array(0.0)
     for real_layers, fake_layers in zip(real, fake, strict=True):
-        pairs = zip(real_layers, fake_layers, strict=True)
-        total = total + sum(mx.mean(mx.abs(a - b)) for a, b in pairs) / len(real_layers)
+        for ours, theirs in zip(fake_layers, real_layers, strict=True):
+            theirs = mx.stop_gradient(theirs)
+            size = mx.maximum(mx.mean(mx.abs(theirs)), 1e-4)
+            total = total + mx.mean(mx.abs(ours - theirs)) / (size * len(real_layers))
     return total / len(real)

@@ -95,7 +95,7 @@ def generator_loss(
         fake_scores, fake = discriminators(crop(generated, batch, config.adversarial_frames))
         _, real = discriminators(crop(batch["audio"], batch, config.adversarial_frames))
         adversarial = generator_adversarial_loss(fake_scores)
-        features = feature_matching_loss([[mx.stop_gradient(layer) for layer in one] for one in real], fake)
+        features = feature_matching_loss(real, fake)
         extra = config.adversarial_weight * adversarial + config.feature_weight * features
         loss = loss + adversarial_weight * extra
         metrics |= {"generator_adversarial_loss": adversarial, "feature_matching_loss": features}

@@ -1,0 +1,178 @@
+"""Losses of vocoder training and the step's functions."""
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+
+from bitjets_mlx.config import DiscriminatorConfig, HarmonicConfig, HifiganConfig
+from bitjets_mlx.training import vocoder_losses as losses
+from bitjets_mlx.training.vocoder_step import (
+    VocoderTrainingConfig,
+    augment,
+    crop,
+    discriminator_loss,
+    generate,
+    generator_loss,
+)
+from bitjets_mlx.vocoder import HarmonicVocoder, HifiganGenerator
+from bitjets_mlx.vocoder.discriminators import Discriminators
+
+CONFIG = VocoderTrainingConfig(adversarial_frames=6)
+ONE = mx.array(1.0)
+
+
+def batch(seed: int = 0, size: int = 4, frames: int = 10) -> dict[str, mx.array]:
+    rng = np.random.default_rng(seed)
+    return {
+        "mel": mx.array(rng.normal(-4, 1, (size, frames, 80)).astype(np.float32)),
+        "log_f0": mx.full((size, frames), 5.3),
+        "voiced": mx.ones((size, frames)),
+        "audio": mx.array((0.1 * rng.normal(size=(size, frames * 256))).astype(np.float32)),
+        "key": mx.random.key(seed),
+    }
+
+
+@pytest.fixture(scope="module")
+def generator() -> HarmonicVocoder:
+    mx.random.seed(0)
+    return HarmonicVocoder(HarmonicConfig(width=16, hidden=24, layers=1))
+
+
+@pytest.fixture(scope="module")
+def discriminators() -> Discriminators:
+    mx.random.seed(1)
+    return Discriminators(DiscriminatorConfig(band_sizes=(512,), bands=4, band_channels=8, periods=(3,)))
+
+
+def test_spectral_losses_are_zero_for_the_same_sound_and_know_the_level() -> None:
+    x = batch()["audio"]
+    same = losses.spectral_losses(x, x)
+    assert [float(loss) for loss in same] == pytest.approx([0.0, 0.0], abs=0.002)
+    stft_loss, mel_loss = losses.spectral_losses(2.0 * x, x)
+    assert float(mel_loss) == pytest.approx(math.log(2.0), rel=1e-3)
+    assert float(stft_loss) == pytest.approx(1.0 + math.log(2.0), rel=1e-2)  # convergence 1, log distance ln 2
+
+
+def test_spectral_losses_of_a_batch_are_the_mean_of_its_clips() -> None:
+    x, y = batch(0)["audio"], batch(1)["audio"] * mx.array([[1.0], [0.5], [3.0], [0.1]])
+    together = losses.spectral_losses(x, y)
+    alone = [losses.spectral_losses(x[i : i + 1], y[i : i + 1]) for i in range(4)]
+    for k in range(2):
+        assert float(together[k]) == pytest.approx(np.mean([float(one[k]) for one in alone]), rel=1e-5)
+
+
+def test_adversarial_losses() -> None:
+    real, fake = [mx.full((2, 3), 0.5), mx.ones((4,))], [mx.full((2, 3), 0.25), mx.zeros((4,))]
+    assert float(losses.discriminator_adversarial_loss(real, fake)) == pytest.approx((0.25 + 0.0625) / 2)
+    assert float(losses.generator_adversarial_loss(fake)) == pytest.approx((0.5625 + 1.0) / 2)
+    assert float(losses.feature_matching_loss([real, real], [fake, fake])) == pytest.approx(
+        (0.25 / 0.5 + 1.0 / 1.0) / 2
+    )
+
+
+def test_gain_moves_mel_and_audio_together() -> None:
+    plain, config = batch(), VocoderTrainingConfig(gain_decibels=6.0)
+    moved = augment(plain, config)
+    gain = moved["mel"] - plain["mel"]
+    assert 0.1 < float(mx.max(mx.abs(gain))) <= 6.0 / 20.0 * math.log(10.0) + 1e-5
+    assert len({round(float(g), 5) for g in gain[:, 0, 0]}) == 4  # a gain for each clip
+    ratio = moved["audio"] / plain["audio"]
+    np.testing.assert_allclose(
+        np.log(np.array(ratio[:, :50])),
+        np.array(gain[:, :50, 0].mean(1, keepdims=True)) + 0 * np.array(ratio[:, :50]),
+        atol=1e-4,
+    )
+    still = augment(plain, VocoderTrainingConfig(gain_decibels=0.0))
+    assert bool(mx.array_equal(still["audio"], plain["audio"]))
+
+
+def test_crop_is_random_and_the_same_for_both_sounds() -> None:
+    plain = batch()
+    starts = set()
+    for seed in range(8):
+        plain["key"] = mx.random.key(seed)
+        ramp = mx.broadcast_to(mx.arange(2560.0), (4, 2560))
+        piece = crop(ramp, plain, 6)
+        assert piece.shape == (4, 6 * 256)
+        assert float(piece[0, 0]) % 256 == 0
+        assert bool(mx.array_equal(piece, crop(ramp, plain, 6)))
+        starts.add(float(piece[0, 0]))
+    assert len(starts) > 2
+    assert crop(plain["audio"], plain, 10).shape == (4, 2560)
+
+
+def test_everything_random_comes_from_the_key(generator: HarmonicVocoder, discriminators: Discriminators) -> None:
+    values = []
+    for seed, noise in ((0, 1), (0, 2), (3, 1)):
+        mx.random.seed(noise)  # must change nothing
+        one = batch() | {"key": mx.random.key(seed)}
+        values.append(
+            (
+                float(generator_loss(generator, discriminators, one, ONE, CONFIG)[0]),
+                float(discriminator_loss(discriminators, generator, one, CONFIG)[0]),
+            )
+        )
+    assert values[0] == values[1]
+    assert values[0] != values[2]
+
+
+def test_discriminator_loss_leaves_the_generator_alone(
+    generator: HarmonicVocoder, discriminators: Discriminators
+) -> None:
+    def loss(g: HarmonicVocoder) -> mx.array:
+        return discriminator_loss(discriminators, g, batch(), CONFIG)[0]
+
+    gradient = nn.value_and_grad(generator, loss)(generator)[1]
+    assert all(float(mx.max(mx.abs(leaf))) == 0.0 for _, leaf in tree_flatten(gradient))
+
+
+def test_adversarial_weight_reaches_the_gradient(generator: HarmonicVocoder, discriminators: Discriminators) -> None:
+    def gradient(weight: float) -> mx.array:
+        def loss(g: HarmonicVocoder) -> mx.array:
+            return generator_loss(g, discriminators, batch(), mx.array(weight), CONFIG)[0]
+
+        return nn.value_and_grad(generator, loss)(generator)[1]["output"]["bias"]
+
+    def without(g: HarmonicVocoder) -> mx.array:
+        return generator_loss(g, None, batch(), ONE, CONFIG)[0]
+
+    alone = nn.value_and_grad(generator, without)(generator)[1]["output"]["bias"]
+    np.testing.assert_allclose(np.array(gradient(0.0)), np.array(alone), atol=1e-6)
+    assert float(mx.max(mx.abs(gradient(1.0) - alone))) > 1e-5
+
+
+def test_a_few_updates_learn() -> None:
+    """Spectral loss falls on one batch, in a compiled step."""
+    mx.random.seed(0)
+    model = HarmonicVocoder(HarmonicConfig(width=16, hidden=24, layers=1))
+    one = batch()
+
+    @mx.compile
+    def step(parameters: dict) -> tuple[mx.array, dict]:
+        def loss(p: dict) -> mx.array:
+            model.update(p)
+            return generator_loss(model, None, one, ONE, CONFIG)[0]
+
+        value, gradient = mx.value_and_grad(loss)(parameters)
+        return value, gradient
+
+    parameters, values = model.parameters(), []
+    for _ in range(20):
+        value, gradient = step(parameters)
+        values.append(float(value))
+        parameters = nn.utils.tree_map(lambda p, g: p - 0.5 * g, parameters, gradient)
+    assert values[-1] < 0.9 * values[0]
+
+
+def test_hifigan_trains_with_the_same_functions(discriminators: Discriminators) -> None:
+    mx.random.seed(0)
+    model = HifiganGenerator(HifiganConfig(upsample_initial_channel=16))
+    one = batch(size=1)
+    assert generate(model, one).shape == (1, 2560)
+    loss, metrics = generator_loss(model, discriminators, one, ONE, CONFIG)
+    assert bool(mx.isfinite(loss))
+    assert set(metrics) == {"stft_loss", "mel_loss", "generator_adversarial_loss", "feature_matching_loss", "loss"}
