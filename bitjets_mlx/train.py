@@ -73,7 +73,7 @@ def _stage(data: PreparedData, model: Model, training: Training) -> AcousticStag
 
 def _configurations(arguments: argparse.Namespace, data: PreparedData, run: Path) -> tuple[Model, Training]:
     """From the command line, or from the run's own config.json when it is resumed."""
-    training_kind = AcousticTraining if arguments.stage == "acoustic" else VocoderTrainingConfig
+    training_kind: type[Training] = AcousticTraining if arguments.stage == "acoustic" else VocoderTrainingConfig
     if arguments.resume and (run / "config.json").exists():
         saved = load_run_config(run)
         if saved.stage != arguments.stage:

@@ -48,7 +48,7 @@ class Aligner(nn.Module):
 
 def with_blank(log_probabilities: mx.array) -> mx.array:
     """(B, T, N) -> (B, T, N + 1): a blank of constant score in front, normalised again (arXiv:2108.10447, 2.1)."""
-    scores = mx.pad(log_probabilities, ((0, 0), (0, 0), (1, 0)), constant_values=BLANK_SCORE)
+    scores = mx.pad(log_probabilities, [(0, 0), (0, 0), (1, 0)], constant_values=BLANK_SCORE)
     return scores - mx.logsumexp(scores, axis=-1, keepdims=True)
 
 

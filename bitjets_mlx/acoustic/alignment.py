@@ -102,9 +102,7 @@ def _scaled_forward(emission: np.ndarray, alive: np.ndarray) -> tuple[np.ndarray
     return forward, log_scales
 
 
-def _scaled_backward(
-    emission: np.ndarray, token_lengths: np.ndarray, frame_lengths: np.ndarray
-) -> np.ndarray:
+def _scaled_backward(emission: np.ndarray, token_lengths: np.ndarray, frame_lengths: np.ndarray) -> np.ndarray:
     """Backward probabilities, each frame normalised to sum 1: (T, B, S)."""
     frames, batch, states = emission.shape
     rows = np.arange(batch)
@@ -125,9 +123,7 @@ def _scaled_backward(
     return backward
 
 
-def monotonic_search(
-    log_probabilities: np.ndarray, token_lengths: np.ndarray, frame_lengths: np.ndarray
-) -> np.ndarray:
+def monotonic_search(log_probabilities: np.ndarray, token_lengths: np.ndarray, frame_lengths: np.ndarray) -> np.ndarray:
     """Durations (B, N) of the best monotonic alignment (Viterbi; Glow-TTS, arXiv:2005.11129, section 3.2).
 
     log_probabilities (B, T, N); every token gets at least one frame; durations sum to `frame_lengths`.

@@ -54,18 +54,14 @@ class SelfAttention(nn.Module):
 class FftBlock(nn.Module):
     """Self-attention, then a convolutional feed-forward layer; both residuals additive, x + F(x)."""
 
-    def __init__(
-        self, width: int, heads: int, feed_forward: int, kernel: int, dropout: float, ternary: bool
-    ) -> None:
+    def __init__(self, width: int, heads: int, feed_forward: int, kernel: int, dropout: float, ternary: bool) -> None:
         super().__init__()
         self.attention = SelfAttention(width, heads, ternary)
         self.expand = BitConv1d(width, feed_forward, kernel, ternary)
         self.contract = BitLinear(feed_forward, width, ternary)
         self.dropout = dropout
 
-    def __call__(
-        self, x: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None
-    ) -> mx.array:
+    def __call__(self, x: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None) -> mx.array:
         """x (B, T, D), mask (B, T, 1) -> (B, T, D), zero beyond each utterance's end."""
         first, second = split_key(key, 2)
         x = x + dropout(self.attention(x, mask, amount), self.dropout, first)

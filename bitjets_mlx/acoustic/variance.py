@@ -13,17 +13,13 @@ UPSAMPLING_DELTA = 0.1
 class VariancePredictor(nn.Module):
     """Ternary convolutions with ReLU, then a full-precision head: one number a token."""
 
-    def __init__(
-        self, inputs: int, width: int, layers: int, kernel: int, dropout: float, ternary: bool
-    ) -> None:
+    def __init__(self, inputs: int, width: int, layers: int, kernel: int, dropout: float, ternary: bool) -> None:
         super().__init__()
         self.layers = [BitConv1d(inputs if i == 0 else width, width, kernel, ternary) for i in range(layers)]
         self.head = nn.Linear(width, 1)
         self.dropout = dropout
 
-    def __call__(
-        self, x: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None
-    ) -> mx.array:
+    def __call__(self, x: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None) -> mx.array:
         """x (B, N, D), mask (B, N, 1) -> (B, N)."""
         for layer, layer_key in zip(self.layers, split_key(key, len(self.layers)), strict=True):
             x = dropout(mx.maximum(layer(x, mask, amount), 0.0), self.dropout, layer_key)

@@ -51,8 +51,9 @@ class BitConv1d(nn.Module):
     def _train(self, x: mx.array, amount: Amount) -> mx.array:
         if isinstance(amount, float) and amount == 0.0:
             return _convolve(x, self.weight)
-        activations, weight = fake_quantised_activations(x), fake_quantised_weights(self.weight)
-        if amount is not None:
+        activations: mx.array = fake_quantised_activations(x)
+        weight: mx.array = fake_quantised_weights(self.weight)
+        if isinstance(amount, mx.array):
             activations, weight = blend(x, activations, amount), blend(self.weight, weight, amount)
         return _convolve(activations, weight)
 
@@ -79,6 +80,6 @@ def _convolve(x: mx.array, weight: mx.array) -> mx.array:
     outputs, taps, inputs = weight.shape
     if taps > 1:
         length, reach = x.shape[1], taps // 2
-        padded = mx.pad(x, ((0, 0), (reach, reach), (0, 0)))  # (B, T + K - 1, I)
+        padded = mx.pad(x, [(0, 0), (reach, reach), (0, 0)])  # (B, T + K - 1, I)
         x = mx.concatenate([padded[:, tap : tap + length] for tap in range(taps)], axis=-1)  # (B, T, K I)
     return x @ weight.reshape(outputs, taps * inputs).T

@@ -25,7 +25,7 @@ def ternary_conv1d(integers: mx.array, scale: mx.array, trits: mx.array, beta: m
 def _shift_and_add(taps_out: mx.array, taps: int, outputs: int) -> mx.array:
     """Frame t gathers tap j from frame t + j - K // 2: (B, T, K O) -> (B, T, O)."""
     length, reach = taps_out.shape[1], taps // 2
-    padded = mx.pad(taps_out, ((0, 0), (reach, reach), (0, 0)))  # (B, T + K - 1, K O)
+    padded = mx.pad(taps_out, [(0, 0), (reach, reach), (0, 0)])  # (B, T + K - 1, K O)
     total = padded[:, 0:length, :outputs]
     for tap in range(1, taps):
         total = total + padded[:, tap : tap + length, tap * outputs : (tap + 1) * outputs]

@@ -3,6 +3,8 @@
 Rounding is half to even everywhere, which is what `mx.round` and `numpy.rint` do.
 """
 
+from typing import cast
+
 import mlx.core as mx
 
 WEIGHT_EPS = 1e-5
@@ -29,28 +31,34 @@ def int8_activations(x: mx.array) -> tuple[mx.array, mx.array]:
     return mx.clip(mx.round(x * scale), -128.0, 127.0), scale
 
 
-@mx.custom_function
 def fake_quantised_weights(weight: mx.array) -> mx.array:
     """Ternary weights times beta, with a straight-through gradient: what training multiplies with."""
+    return cast(mx.array, _fake_weights(weight))
+
+
+def fake_quantised_activations(x: mx.array) -> mx.array:
+    """int8 activations divided by their scale, with a straight-through gradient."""
+    return cast(mx.array, _fake_activations(x))
+
+
+@mx.custom_function
+def _fake_weights(weight: mx.array) -> mx.array:
     trits, beta = ternary_weights(weight)
     return trits * beta
 
 
-@fake_quantised_weights.vjp
-def _weights_straight_through(primal: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
-    return cotangent
-
-
 @mx.custom_function
-def fake_quantised_activations(x: mx.array) -> mx.array:
-    """int8 activations divided by their scale, with a straight-through gradient."""
+def _fake_activations(x: mx.array) -> mx.array:
     integers, scale = int8_activations(x)
     return integers / scale
 
 
-@fake_quantised_activations.vjp
-def _activations_straight_through(primal: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
+def _straight_through(primal: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
     return cotangent
+
+
+_fake_weights.vjp(_straight_through)
+_fake_activations.vjp(_straight_through)
 
 
 def blend(full: mx.array, quantised: mx.array, amount: mx.array) -> mx.array:

@@ -28,7 +28,7 @@ from bitjets_mlx.training.acoustic_losses import (
     align_scores,
 )
 from bitjets_mlx.training.batches import BatchPlan, MicroBatch, pad
-from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, tree_add
+from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, scalar, tree_add
 from bitjets_mlx.training.shards import ShardPool, seeds_for
 
 
@@ -140,7 +140,7 @@ class AcousticStage:
         )
         decay = training.weight_decay if progress < 0.5 else 0.0
         self.parameters, norm = self.optimizer.step(self.parameters, gradients, number + 1, rate, decay)
-        out = {name: metrics[name].item() for name in self.metrics_order}
+        out = {name: scalar(metrics[name]) for name in self.metrics_order}
         return out | {"gradient_norm": norm, "learning_rate": rate, "quantisation": amount}
 
     def _align(self, shards: list[AcousticBatch], counts: Counts) -> tuple[list[Alignment], float]:
@@ -151,7 +151,7 @@ class AcousticStage:
             lengths = np.array(batch.token_lengths), np.array(batch.frame_lengths)
             durations = monotonic_search(np.array(scores), *lengths)
             losses, gradient = forward_sum(np.array(with_blank), *lengths)
-            total += float(losses.sum()) / counts.utterances.item()
+            total += float(losses.sum()) / scalar(counts.utterances)
             path = path_matrix(durations, scores.shape[1])
             alignments.append(Alignment(mx.array(path), mx.array(durations.astype(np.float32)), mx.array(gradient)))
         return alignments, total

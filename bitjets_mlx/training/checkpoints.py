@@ -10,7 +10,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
@@ -59,7 +59,7 @@ def load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]]:
     meta = json.loads((folder / "meta.json").read_text())
     parts = {}
     for name in meta["sha256"]:
-        arrays = mx.load(str(folder / name))
+        arrays = cast(dict[str, mx.array], mx.load(str(folder / name)))
         mx.eval(arrays)  # loading is lazy, and the file may be replaced
         parts[Path(name).stem] = tree_unflatten(list(arrays.items()))
     return int(meta["update"]), parts

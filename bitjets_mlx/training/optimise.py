@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.optimizers as optim
@@ -18,9 +18,20 @@ def tree_add(first: Tree, second: Tree) -> Tree:
     return tree_map(mx.add, first, second)
 
 
+def leaves(tree: Tree) -> list[tuple[str, mx.array]]:
+    """(dotted name, array) of every leaf."""
+    return cast(list[tuple[str, mx.array]], tree_flatten(tree))
+
+
+def scalar(value: mx.array) -> float:
+    """A 0-d array as a Python number."""
+    return float(cast(float, value.item()))
+
+
 def global_norm(tree: Tree) -> mx.array:
     """The L2 norm of all leaves together, ()."""
-    return mx.sqrt(sum(mx.sum(mx.square(leaf.astype(mx.float32))) for _, leaf in tree_flatten(tree)))
+    squares = [mx.sum(mx.square(leaf.astype(mx.float32))) for _, leaf in leaves(tree)]
+    return mx.sqrt(mx.sum(mx.stack(squares)))
 
 
 class Optimizer:
@@ -49,7 +60,7 @@ class Optimizer:
 
     def step(self, parameters: Tree, gradients: Tree, update: int, rate: float, decay: float) -> tuple[Tree, float]:
         """(new parameters, norm of the gradient before clipping) after update number `update`, counted from 1."""
-        norm = global_norm(gradients).item()
+        norm = scalar(global_norm(gradients))
         if not math.isfinite(norm):
             self.skipped += 1
             if self.skipped >= self.patience:

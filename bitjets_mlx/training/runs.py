@@ -5,12 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx.utils import tree_flatten
-
 from bitjets_mlx.config import AudioConfig, FeatureStatistics, from_json
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.files import atomic_write_bytes
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
+from bitjets_mlx.training.optimise import leaves
 
 FORMAT = 1
 
@@ -68,8 +67,8 @@ def run_weights(run: Path, part: str = "ema") -> tuple[int, dict[str, Any]]:
 
 def check_same_shapes(expected: Any, given: Any, source: str) -> None:
     """BitjetsError naming the first few tensors that differ between two trees of arrays."""
-    want = {name: value.shape for name, value in tree_flatten(expected)}
-    have = {name: value.shape for name, value in tree_flatten(given)}
+    want = {name: value.shape for name, value in leaves(expected)}
+    have = {name: value.shape for name, value in leaves(given)}
     different = [name for name in sorted(want.keys() | have.keys()) if want.get(name) != have.get(name)]
     if different:
         shown = ", ".join(f"{name} {have.get(name)} instead of {want.get(name)}" for name in different[:4])

@@ -13,7 +13,7 @@ from mlx.utils import tree_map
 from bitjets_mlx.config import DiscriminatorConfig, HarmonicConfig, HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, tree_add
+from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, scalar, tree_add
 from bitjets_mlx.training.shards import ShardPool, seeds_for
 from bitjets_mlx.training.vocoder_step import (
     VocoderTrainingConfig,
@@ -121,7 +121,7 @@ class VocoderStage:
         gradients, metrics = tree_map(lambda leaf: leaf * share, (gradients, metrics))
         if self.group.size() > 1:
             gradients, metrics = tree_map(partial(mx.distributed.all_sum, group=self.group), (gradients, metrics))
-        return gradients, {name: float(value.item()) for name, value in metrics.items()}
+        return gradients, {name: scalar(value) for name, value in metrics.items()}
 
     # -- batches -------------------------------------------------------------------------------------------------
 
