@@ -1,14 +1,42 @@
 """Numbers as words: cardinals, ordinals, years, decimals, digit by digit. American style, without "and"."""
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen".split()
-)
-_TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
-_SCALES = (
-    " thousand million billion trillion quadrillion quintillion sextillion septillion octillion nonillion "
-    "decillion"
-).split(" ")
+_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["_", "_", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_SCALES = [
+    "",
+    "thousand",
+    "million",
+    "billion",
+    "trillion",
+    "quadrillion",
+    "quintillion",
+    "sextillion",
+    "septillion",
+    "octillion",
+    "nonillion",
+    "decillion",
+]
 _ORDINALS = {
     "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
     "twelve": "twelfth",
@@ -96,7 +124,7 @@ def year(number: int) -> str:
 
 
 def decimal(text: str) -> str:
-    """"1,234.05" -> "one thousand two hundred thirty-four point zero five"."""
+    """ "1,234.05" -> "one thousand two hundred thirty-four point zero five"."""
     whole, _, fraction = text.replace(",", "").partition(".")
     words = cardinal(int(whole)) if whole else "zero"
     return f"{words} point {digits(fraction)}" if fraction else words

@@ -1,25 +1,94 @@
-"""One word to phonemes: the user's lexicon, the dictionary, inflections of known words, the network."""
+"""One word to phonemes: the user's lexicon, the dictionary, known words inside it, the network."""
 
+import functools
+import re
 from collections.abc import Mapping, Sequence
 
-from bitjets_mlx.text.dictionary import cmudict
-from bitjets_mlx.text.unknown import predict
+from bitjets_mlx.text.dictionary import Phonemes, look_up
+from bitjets_mlx.text.morphology import add_s, derive
+from bitjets_mlx.text.unknown import LONGEST, predict
+
+LETTERS: dict[str, Phonemes] = {
+    letter: tuple(phonemes.split())
+    for letter, phonemes in zip(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+        [
+            "EY1",
+            "B IY1",
+            "S IY1",
+            "D IY1",
+            "IY1",
+            "EH1 F",
+            "JH IY1",
+            "EY1 CH",
+            "AY1",
+            "JH EY1",
+            "K EY1",
+            "EH1 L",
+            "EH1 M",
+            "EH1 N",
+            "OW1",
+            "P IY1",
+            "K Y UW1",
+            "AA1 R",
+            "EH1 S",
+            "T IY1",
+            "Y UW1",
+            "V IY1",
+            "D AH1 B AH0 L Y UW0",
+            "EH1 K S",
+            "W AY1",
+            "Z IY1",
+        ],
+        strict=True,
+    )
+}
 
 
-def pronounce(word: str, lexicon: Mapping[str, Sequence[str]] | None = None) -> list[str]:
-    """The phonemes of one word of letters and apostrophes."""
-    key = word.lower()
-    if lexicon and key in lexicon:
-        return list(lexicon[key])
-    known = cmudict().get(key)
-    if known is None and key.endswith("'s"):
-        return _possessive(pronounce(key[:-2], lexicon))
-    if known is None:
-        known = predict(key.replace("'", ""))
-    return ["UW1" if phoneme == "UW" else phoneme for phoneme in known]
+def is_known(word: str) -> bool:
+    """Whether a lower-case word, or a known word that it is a form of, is in a dictionary."""
+    return look_up(word) is not None or derive(word) is not None
 
 
-def _possessive(stem: list[str]) -> list[str]:
-    if stem[-1] in {"S", "Z", "SH", "ZH", "CH", "JH"}:
-        return [*stem, "IH0", "Z"]
-    return [*stem, "S" if stem[-1] in {"P", "T", "K", "F", "TH"} else "Z"]
+def pronounce(word: str, lexicon: Mapping[str, Sequence[str]] | None = None) -> Phonemes:
+    """The phonemes of one word of letters and apostrophes. A capital that stands alone is the letter's name."""
+    base, apostrophe, ending = word.rpartition("'")
+    possessive = apostrophe and ending in {"s", "S", ""} and base.strip("'")
+    if lexicon:
+        for key in (word, word.lower()):
+            if key in lexicon:
+                return tuple(lexicon[key])
+        for key in (base, base.lower()) if possessive else ():
+            if key in lexicon:
+                return add_s(tuple(lexicon[key])) if ending else tuple(lexicon[key])
+    if word in LETTERS:
+        return LETTERS[word]
+    if possessive and ending and base in LETTERS:
+        return add_s(LETTERS[base])
+    return _pronounce_lower(word.lower())
+
+
+@functools.lru_cache(maxsize=20_000)
+def _pronounce_lower(word: str) -> Phonemes:
+    phonemes = look_up(word)
+    if phonemes is None and word.endswith("'s") and len(word) > 2:
+        phonemes = add_s(_pronounce_lower(word[:-2]))
+    if phonemes is None:
+        bare = word.strip("'")
+        phonemes = look_up(bare) or derive(word) or derive(bare) or _guess(bare.replace("'", ""))
+    return tuple("UW1" if phoneme == "UW" else phoneme for phoneme in phonemes)
+
+
+def _guess(word: str) -> Phonemes:
+    """The network's answer; letters where there is no vowel; a word too long for the network in two pieces."""
+    if not re.search(r"[aeiouy]", word):
+        return _spelled(word)
+    phonemes = predict(word)
+    if len(phonemes) >= LONGEST:
+        middle = len(word) // 2
+        return _pronounce_lower(word[:middle]) + _pronounce_lower(word[middle:])
+    return phonemes or _spelled(word)
+
+
+def _spelled(word: str) -> Phonemes:
+    return tuple(phoneme for letter in word for phoneme in LETTERS[letter.upper()])

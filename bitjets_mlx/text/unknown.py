@@ -9,13 +9,86 @@ from bitjets_mlx.text.package_data import package_file
 
 _GRAPHEMES = ("<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz")
 _PHONEMES = tuple(
-    "<pad> <unk> <s> </s> AA0 AA1 AA2 AE0 AE1 AE2 AH0 AH1 AH2 AO0 AO1 AO2 AW0 AW1 AW2 AY0 AY1 AY2 B CH D DH EH0 EH1 "
-    "EH2 ER0 ER1 ER2 EY0 EY1 EY2 F G HH IH0 IH1 IH2 IY0 IY1 IY2 JH K L M N NG OW0 OW1 OW2 OY0 OY1 OY2 P R S SH T TH "
-    "UH0 UH1 UH2 UW UW0 UW1 UW2 V W Y Z ZH".split()
+    [
+        "<pad>",
+        "<unk>",
+        "<s>",
+        "</s>",
+        "AA0",
+        "AA1",
+        "AA2",
+        "AE0",
+        "AE1",
+        "AE2",
+        "AH0",
+        "AH1",
+        "AH2",
+        "AO0",
+        "AO1",
+        "AO2",
+        "AW0",
+        "AW1",
+        "AW2",
+        "AY0",
+        "AY1",
+        "AY2",
+        "B",
+        "CH",
+        "D",
+        "DH",
+        "EH0",
+        "EH1",
+        "EH2",
+        "ER0",
+        "ER1",
+        "ER2",
+        "EY0",
+        "EY1",
+        "EY2",
+        "F",
+        "G",
+        "HH",
+        "IH0",
+        "IH1",
+        "IH2",
+        "IY0",
+        "IY1",
+        "IY2",
+        "JH",
+        "K",
+        "L",
+        "M",
+        "N",
+        "NG",
+        "OW0",
+        "OW1",
+        "OW2",
+        "OY0",
+        "OY1",
+        "OY2",
+        "P",
+        "R",
+        "S",
+        "SH",
+        "T",
+        "TH",
+        "UH0",
+        "UH1",
+        "UH2",
+        "UW",
+        "UW0",
+        "UW1",
+        "UW2",
+        "V",
+        "W",
+        "Y",
+        "Z",
+        "ZH",
+    ]
 )
 _UNKNOWN, _END = _GRAPHEMES.index("<unk>"), _GRAPHEMES.index("</s>")
 _START, _STOP = _PHONEMES.index("<s>"), _PHONEMES.index("</s>")
-_LONGEST = 20  # phonemes, g2p_en's own limit
+LONGEST = 20  # phonemes, g2p_en's own limit
 
 
 class _Cell(NamedTuple):
@@ -69,7 +142,7 @@ def predict(word: str) -> tuple[str, ...]:
 
     phonemes: list[str] = []
     symbol = _START
-    while len(phonemes) < _LONGEST:
+    while len(phonemes) < LONGEST:
         hidden = network.decoder.step(symbol, hidden)
         symbol = int(np.argmax(network.output_weight @ hidden + network.output_bias))
         if symbol == _STOP:

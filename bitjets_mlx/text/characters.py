@@ -1,0 +1,70 @@
+"""Unicode to the ASCII that the other rules read, and what cannot be spoken at all."""
+
+import re
+import unicodedata
+
+PHONEMES_IN_TEXT = re.compile(r"\{([^{}]*)\}")
+
+# What an accent-stripping decomposition does not give. Spaces matter: " - " is a dash, "-" joins words.
+_TABLE = str.maketrans({
+    "‘": "'", "’": "'", "‚": ",", "‛": "'", "′": "'", "ʼ": "'", "´": "'", "`": "'",
+    "“": '"', "”": '"', "„": '"', "‟": '"', "″": '"', "«": '"', "»": '"', "‹": '"', "›": '"',
+    "‐": "-", "‑": "-", "‒": "–", "—": " — ", "―": " — ", "⁓": "–", "−": "-", "﹣": "-", "－": "-",
+    "…": "...", "•": ", ", "·": " ", "‣": ", ", "¡": "", "¿": "", "、": ", ", "。": ". ", "！": "! ", "？": "? ",
+    "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d",
+    "Đ": "D", "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ı": "i", "ŋ": "ng", "ħ": "h", "Ħ": "H", "ŧ": "t",
+    "¹": "^1", "²": "^2", "³": "^3", "½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3", "⅛": " 1/8",
+    "⅜": " 3/8", "⅝": " 5/8", "⅞": " 7/8", "⅕": " 1/5", "⅖": " 2/5", "⅗": " 3/5", "⅘": " 4/5", "⅙": " 1/6",
+    "⅚": " 5/6", "⅒": " 1/10", "⁄": "/", "∕": "/", "№": "No. ", "℃": "°C", "℉": "°F", "º": "°", "Ω": " ohms ",
+    "×": " × ", "™": "", "®": "", "©": " copyright ", "℠": "", "§": " section ", "¶": " paragraph ",
+    "‰": " per mille ", "℮": "", "†": "", "‡": "", "∞": " infinity ", "√": " square root of ", "∑": " sum of ",
+    "→": " to ", "⇒": " implies ", "←": " from ", "↔": " to and from ", "≈": " approximately ", "≠": " is not equal to ",
+    "≤": " is at most ", "≥": " is at least ", "±": " plus or minus ", "÷": " divided by ", "°": "°", "–": "–",
+})  # fmt: skip
+
+# These stay as they are: later rules give them words, which depend on what stands beside them.
+_KEPT = set("£€¥₹₽₩₿¢₺₪₫₱₦°—–×")
+_GREEK = re.compile(r"GREEK (?:SMALL|CAPITAL) LETTER (?:FINAL )?(\w+)")
+_MICRO = re.compile(r"(?<=\d)\s?[µμ](?=(?:m|s|g|l|L|A|V|W|F|mol)\b)")
+
+
+def clean(text: str) -> tuple[str, list[str]]:
+    """Spell `text` in ASCII and a few currency and dash signs; also give the characters that were left out."""
+    text = _MICRO.sub(" micro", unicodedata.normalize("NFC", text)).translate(_TABLE)
+    if text.isascii() and text.isprintable():
+        return text, []
+    left_out: dict[str, None] = {}
+    pieces = []
+    for character in text:
+        piece = _in_ascii(character)
+        if piece is None:
+            left_out[character] = None
+            piece = " "
+        pieces.append(piece)
+    return "".join(pieces), list(left_out)
+
+
+def _in_ascii(character: str) -> str | None:
+    """ASCII for one character; "" for what is silent by nature (joiners, marks); None for what cannot be spoken."""
+    if character.isspace():
+        return character if character == "\n" else " "
+    if character in _KEPT or (character.isascii() and character.isprintable()):
+        return character
+    category = unicodedata.category(character)
+    if category in {"Cf", "Mn", "Me", "Sk"} or "\U0001f3fb" <= character <= "\U0001f3ff":
+        return ""  # joiners, variation selectors, keycaps, skin tones: parts of the character before
+    plain = "".join(c for c in unicodedata.normalize("NFKD", character) if unicodedata.category(c) != "Mn")
+    if plain != character and plain.isascii() and plain.strip():
+        return plain
+    greek = _GREEK.match(unicodedata.name(unicodedata.normalize("NFD", character)[0], ""))
+    return f" {greek[1].lower().replace('lamda', 'lambda')} " if greek else None
+
+
+def describe(characters: list[str]) -> str:
+    """For people: "😀 (grinning face), 你 (CJK unified ideograph-4F60)"."""
+    return ", ".join(f"{c} ({unicodedata.name(c, f'U+{ord(c):04X}').lower()})" for c in characters)
+
+
+def has_speech(text: str) -> bool:
+    """Whether any letter, digit, or sign with a word of its own is in `text`."""
+    return re.search(r"[A-Za-z0-9%&@+=$£€¥₹°]", clean(text)[0]) is not None

@@ -1,0 +1,175 @@
+"""Dates, times of day, years, decades and telephone numbers as words."""
+
+import re
+from re import Match
+
+from bitjets_mlx.text.boundaries import period_after
+from bitjets_mlx.text.numbers import cardinal, digits, ordinal, pairs, plural, year
+
+MONTHS = {
+    "jan": "January", "feb": "February", "mar": "March", "apr": "April", "may": "May", "jun": "June", "jul": "July",
+    "aug": "August", "sep": "September", "oct": "October", "nov": "November", "dec": "December",
+}  # fmt: skip
+_MONTH_NUMBERS = dict(enumerate(MONTHS.values(), start=1))
+_MONTH = (
+    r"(January|February|March|April|May|June|July|August|September|October|November|December"
+    r"|Jan\.?|Feb\.?|Mar\.?|Apr\.?|Jun\.?|Jul\.?|Aug\.?|Sept?\.?|Oct\.?|Nov\.?|Dec\.?"
+    r"|JANUARY|FEBRUARY|MARCH|APRIL|MAY|JUNE|JULY|AUGUST|SEPTEMBER|OCTOBER|NOVEMBER|DECEMBER)"
+)
+_DAY = r"(0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
+_YEAR = r"(1\d{3}|20\d{2})(?![\d,]\d|\.\d|s\b|%)"
+_AM_PM = r"([AaPp])\.? ?[Mm]\b(\.?)"
+_ERA = r"(B\.?C\.?E|A\.?D|B\.?C|C\.?E)\b(\.?)"
+_BEFORE_DATE = r"(?:[Oo]n|[Bb]y|[Uu]ntil|[Ss]ince|[Bb]efore|[Aa]fter|[Dd]ated|[Dd]ue)"
+_PERIODS = r"(?:[Tt]he|[Ee]arly|[Ll]ate|[Mm]id|[Ee]arlier|[Ll]ater|[Hh]er|[Hh]is|[Mm]y|[Tt]heir|[Oo]ur|[Yy]our|[Ii]ts)"
+_HUNDREDS = {"1": "one", "8": "eight", "9": "nine", "6": "six"}
+
+
+def month_name(text: str) -> str:
+    """ "Sept." -> "September"."""
+    return MONTHS[text[:3].lower()]
+
+
+def _full_year(text: str) -> str:
+    """The words of a year written with two or four digits; two digits below 50 mean this century."""
+    if len(text) == 2:
+        text = ("20" if int(text) < 50 else "19") + text
+    return year(int(text))
+
+
+def _month_day_year(match: Match[str]) -> str:
+    return f"{month_name(match[1])} {ordinal(int(match[2]))}, {year(int(match[3]))}"
+
+
+def _month_days(match: Match[str]) -> str:
+    last = f" to {ordinal(int(match[3]))}" if match[3] else ""
+    return f"{month_name(match[1])} {ordinal(int(match[2]))}{last}"
+
+
+def _day_month(match: Match[str]) -> str:
+    article = "" if match[1] else "the "
+    years = f", {year(int(match[4]))}" if match[4] else ""
+    return f"{match[1] or ''}{article}{ordinal(int(match[2]))} of {month_name(match[3])}{years}"
+
+
+def _month_year(match: Match[str]) -> str:
+    return f"{month_name(match[1])} {year(int(match[2]))}"
+
+
+def _numeric(month: str, day: str, years: str, match: Match[str]) -> str:
+    number, day_number = int(month), int(day)
+    if number > 12:  # day first, as outside America
+        number, day_number = day_number, number
+    if not (1 <= number <= 12 and 1 <= day_number <= 31):
+        return match[0]
+    return f"{_MONTH_NUMBERS[number]} {ordinal(day_number)}" + (f", {_full_year(years)}" if years else "")
+
+
+def _clock(match: Match[str]) -> str:
+    """10:30 p.m. -> "ten thirty P M"; 5:00 -> "five o'clock"; 14:05:10 -> "fourteen oh five and ten seconds"."""
+    hour, minute, second, half, period = int(match[1]), int(match[2]), match[3], match[4], match[5]
+    if hour > 24 or minute > 59:
+        return match[0]
+    words = [cardinal(hour)]
+    if minute:
+        words.append(("oh " if minute < 10 else "") + cardinal(minute))
+    elif not half:
+        words.append("o'clock" if 1 <= hour <= 12 else "hundred")
+    if second:
+        words.append(f"and {cardinal(int(second))} second{'s' if int(second) != 1 else ''}")
+    return " ".join(words) + _half_day(half, period, match)
+
+
+def _hour(match: Match[str]) -> str:
+    return cardinal(int(match[1])) + _half_day(match[2], match[3], match)
+
+
+def _half_day(half: str | None, period: str | None, match: Match[str]) -> str:
+    return f" {half.upper()} M{period_after(match) if period else ''}" if half else ""
+
+
+def _decade(match: Match[str]) -> str:
+    """1990s -> "nineteen nineties", '90s -> "nineties", 1800s -> "eighteen hundreds", 2000s -> "two thousands"."""
+    text = match[1]
+    if text == "00":
+        return "two thousands"
+    return plural(year(int(text)) if len(text) == 4 else cardinal(int(text)))
+
+
+def _span_of_years(match: Match[str]) -> str:
+    last = int(match[2]) if len(match[2]) == 4 else int(match[1][:2] + match[2])
+    if last <= int(match[1]):
+        return match[0]
+    return f"{year(int(match[1]))} to {year(last) if len(match[2]) == 4 else _two_digits(match[2])}"
+
+
+def _two_digits(text: str) -> str:
+    return f"oh {cardinal(int(text))}" if text.startswith("0") and text != "00" else cardinal(int(text))
+
+
+def _era(match: Match[str]) -> str:
+    number = match[1].replace(",", "")
+    letters = " ".join(match[2].replace(".", ""))
+    return f"{year(int(number))} {letters}{period_after(match) if match[3] else ''}"
+
+
+def _group(text: str) -> str:
+    """One group of a telephone number: "800" -> "eight hundred", "1234" -> "one two three four"."""
+    if len(text) == 3 and text.endswith("00") and text[0] in _HUNDREDS:
+        return f"{_HUNDREDS[text[0]]} hundred"
+    return digits(text)
+
+
+def _telephone(match: Match[str]) -> str:
+    plus = "plus " if match[0].startswith("+") else ""
+    return plus + ", ".join(_group(group) for group in re.findall(r"\d+", match[0]))
+
+
+_BARE = r"(?<![\w.,$£€/:+-])"  # a number starts here and belongs to nothing on its left
+_END = r"(?![\w/]|[-.:,]\d)"
+
+RULES = (
+    # telephone numbers, card and social security numbers: 1-800-555-1234, (555) 123-4567, +44 20 7946 0958
+    (rf"{_BARE}(?:\+?\d{{1,3}}[-. ]?)?\(?\d{{3}}\)?[-. ]\d{{3}}[-. ]\d{{4}}{_END}", _telephone),
+    (rf"(?<![\w.])\(\d{{3}}\) ?\d{{3}}[-. ]\d{{4}}{_END}", _telephone),
+    (r"(?<!\w)\+\d{1,3}(?:[-. ]\(?\d{2,5}\)?){2,5}" + _END, _telephone),
+    (rf"{_BARE}\d{{3}}-\d{{4}}{_END}", _telephone),
+    (rf"{_BARE}\d{{3}}-\d{{2}}-\d{{4}}{_END}", _telephone),
+    (rf"{_BARE}\d{{4}}([- ])\d{{4}}\1\d{{4}}\1\d{{4}}{_END}", _telephone),
+    (r"\b([Cc]all|[Dd]ial|[Cc]alled|[Dd]ialed|[Pp]hone) (911|999|112|411|311|211|988)\b",
+     lambda m: f"{m[1]} {digits(m[2])}"),
+    # dates in figures
+    (rf"{_BARE}(\d{{4}})-(\d{{1,2}})-(\d{{1,2}}){_END}", lambda m: _numeric(m[2], m[3], m[1], m)),
+    (rf"{_BARE}(\d{{4}})/(\d{{1,2}})/(\d{{1,2}}){_END}", lambda m: _numeric(m[2], m[3], m[1], m)),
+    (rf"{_BARE}(\d{{1,2}})([/-])(\d{{1,2}})\2(\d{{4}}|\d{{2}}){_END}", lambda m: _numeric(m[1], m[3], m[4], m)),
+    (rf"{_BARE}(\d{{1,2}})\.(\d{{1,2}})\.(\d{{4}}){_END}", lambda m: _numeric(m[2], m[1], m[3], m)),
+    (rf"\b({_BEFORE_DATE}) (\d{{1,2}})/(\d{{1,2}}){_END}", lambda m: f"{m[1]} {_numeric(m[2], m[3], '', m)}"),
+    # dates with the month's name
+    (rf"\b{_MONTH} {_DAY}(?:, ?| ){_YEAR}\b", _month_day_year),
+    (rf"\b([Tt]he )?{_DAY}(?: of)? {_MONTH}(?:,? {_YEAR})?\b(?!\.?\w)", _day_month),
+    (rf"\b{_MONTH},? {_YEAR}\b", _month_year),
+    (rf"\b{_MONTH} {_DAY}(?: ?[-–] ?{_DAY})?(?![\d:%]|,\d{{3}}|\.\d| ?[AaPp]\.?[Mm]\b)\b", _month_days),
+    # times of day
+    (r"(\d ?[AaPp]\.?[Mm]\.?|:\d\d) ?[-–] ?(?=\d{1,2}(?::\d\d| ?[AaPp]\.?[Mm]))", lambda m: f"{m[1]} to "),
+    (rf"(?<![\d:.$£€])(\d{{1,2}}):(\d{{2}})(?::(\d{{2}}))?(?![\d:])(?: ?{_AM_PM})?", _clock),
+    (rf"(?<![\d:.$£€])(\d{{1,2}})\.([0-5]\d)() ?{_AM_PM}", _clock),
+    (rf"(?<![\d:.$£€,])(0?[1-9]|1[0-2]) ?{_AM_PM}", _hour),
+    (r"(?<![\d:.])(\d{1,3}):(\d{1,3})(?![\d:])", lambda m: f"{cardinal(int(m[1]))} to {cardinal(int(m[2]))}"),
+    # decades and years
+    (r"(?<![\w$£€.,])'?(\d{0,2}\d0)'?s\b(?! of\b)", _decade),
+    (r"(?<![\w$£€.,])100s of\b", lambda m: "hundreds of"),
+    (r"(?<![\w$£€.,])1,?000s of\b", lambda m: "thousands of"),
+    (rf"{_BARE}(1[1-9]\d\d|20\d\d) ?[-–/] ?(\d{{4}}|\d{{2}})\b{_END}", _span_of_years),
+    (rf"{_BARE}(\d{{1,3}}(?:,?\d{{3}})?) ?{_ERA}", _era),
+    (r"\b(A\.?D|C\.?E)\.? (\d{1,4})\b(?!,\d)", lambda m: f"{' '.join(m[1].replace('.', ''))} {year(int(m[2]))}"),
+    (r"(?<!\w)'(\d\d)\b(?!')", lambda m: _two_digits(m[1])),
+    (r"\b([Ii]n|[Ss]ince|[Uu]ntil|[Bb]y|[Yy]ear|[Cc]irca|c\.|ca\.) (\d{4})\b(?![,.]\d| [a-z]+s\b|%)",
+     lambda m: f"{m[1]} {year(int(m[2]))}"),
+    # numbers that are read in pairs
+    (r"\b([Rr]oom|[Ff]light|[Hh]ighway|[Rr]oute|[Ii]nterstate|[Ss]uite|[Aa]partment|[Bb]oeing|[Aa]irbus|[Bb]us"
+     r"|[Ee]xtension|[Aa]rea code) ([1-9]\d{2,3})\b(?![,.]\d)", lambda m: f"{m[1]} {pairs(m[2])}"),
+    (r"\b([Bb]ox|[Ss]erial|[Pp]in|[Cc]ode|[Dd]igits) (\d{3,6})\b(?![,.]\d)", lambda m: f"{m[1]} {digits(m[2])}"),
+    (r"\b(\d{3,4}) (?=(?:[NSEW]\.? )?[A-Z][a-z]+(?: [A-Z][a-z]+)* (?:St|Street|Ave|Avenue|Road|Rd|Drive|Dr|Lane|Ln"
+     r"|Blvd|Boulevard|Court|Ct|Place|Pl|Way|Terrace|Square)\b)", lambda m: f"{pairs(m[1])} "),
+    (r"\b([A-Z]{2}|(?<=, )[A-Z][a-z]+(?: [A-Z][a-z]+)?) (\d{5})(?:-(\d{4}))?\b(?!,\d)", lambda m: f"{m[1]} {digits(m[2])}" + (f", {digits(m[3])}" if m[3] else "")),
+)  # fmt: skip

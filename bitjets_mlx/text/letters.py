@@ -1,0 +1,365 @@
+"""Capitals: initialisms are spelled ("FBI" -> "F B I"), acronyms and shouted words are read as words.
+
+After this step a capital letter that stands alone is the letter's name, and the article is a lower-case "a".
+"""
+
+import re
+from re import Match
+
+from bitjets_mlx.text.pronunciation import is_known
+
+# Spelled even though their letters also make a word that the dictionary has.
+INITIALISMS = frozenset(
+    ["US", "USA", "UK", "UN", "EU", "UAE", "USSR", "USS", "IT", "AI", "PR", "HR", "ID", "IQ", "EQ", "TV", "PC", "CD", "DJ", "VJ", "MC", "MP", "QC", "VP", "CEO", "CFO", "CTO", "COO", "CIO", "PM", "AM", "AD", "BC", "BCE", "CE", "FBI", "CIA", "NSA", "IRS", "FDA", "EPA", "FCC", "FTC", "SEC", "DEA", "ATF", "TSA", "DHS", "DOJ", "DOE", "DOD", "DOT", "HHS", "HUD", "GAO", "GSA", "ICE", "CDC", "NIH", "NSF", "NRA", "NRC", "WHO", "IMF", "WTO", "EEC", "ILO", "IOC", "ICC", "ECB", "BBC", "CBS", "NBC", "ABC", "CNN", "PBS", "NPR", "ESPN", "HBO", "MTV", "AMC", "NFL", "NBA", "MLB", "NHL", "NCAA", "UFC", "WWE", "NYC", "LA", "DC", "SF", "NY", "NJ", "UCLA", "USC", "MIT", "NYU", "LSE", "ACLU", "AARP", "ADHD", "ADD", "PTSD", "OCD", "HIV", "STD", "DNA", "RNA", "MRI", "CT", "EKG", "ECG", "ICU", "ER", "OR", "IV", "EMT", "CPR", "BMI", "GP", "NHS", "CPU", "GPU", "TPU", "NPU", "USB", "SSD", "HDD", "LCD", "LED", "OLED", "HTML", "CSS", "HTTP", "HTTPS", "FTP", "SSH", "URL", "URI", "XML", "SQL", "PHP", "API", "SDK", "IDE", "CLI", "GUI", "OS", "PDF", "CSV", "TXT", "DOC", "VPN", "DNS", "TCP", "UDP", "ISP", "DSL", "SMS", "MMS", "GPS", "RFID", "NFC", "LTE", "AR", "VR", "XR", "ML", "NLP", "LLM", "GPT", "TTS", "ASR", "STT", "OCR", "FAQ", "DIY", "FYI", "BTW", "LOL", "OMG", "IMO", "TBD", "TBA", "ETA", "ETC", "RSVP", "RIP", "VIP", "MVP", "BFF", "POV", "TLDR", "AKA", "PS", "PTO", "SOS", "UFO", "SUV", "RV", "ATM", "PIN", "ATV", "BMW", "GM", "GE", "HP", "IBM", "LG", "UPS", "DHL", "KFC", "AOL", "IPO", "ETF", "GDP", "GNP", "CPI", "APR", "IRA", "LLC", "LLP", "PLC", "VAT", "GST", "SAT", "ACT", "GRE", "GPA", "GED", "ESL", "PHD", "MBA", "BA", "MA", "BS", "MS", "MD", "RN", "DDS", "JFK", "FDR", "LBJ", "MLK", "GOP", "DNC", "RNC", "PAC", "KKK", "IRA", "PLO", "KGB", "SS", "PLA", "POW", "MIA", "AWOL", "TNT", "DDT", "PVC", "BBQ", "BLT", "PB", "RPM", "MPH", "RPG", "FPS", "NPC", "DLC", "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "GMT", "UTC", "BST", "CET", "AAA", "DUI", "DWI", "NDA", "QA", "UX", "UI", "SEO", "CRM", "ERP", "KPI", "ROI", "B2B", "YTD", "EOD", "OOO", "ASAP", "WTF", "CO", "NO2", "PH", "UV", "IR", "RF", "AC", "FM", "VHF", "UHF", "PTA", "PTSA", "FOMO", "ICBM", "CRT", "SAC", "PRS", "FPCC", "IOU", "OJ", "PJ", "TP", "TLC", "MLB", "SNL", "USAF", "RAF", "USMC", "USPS", "AT", "USDA", "NTSB", "FAA", "NASDAQ", "SSN", "DMV", "HOA", "CCTV", "DVD", "VCR", "VHS", "LP", "EP", "RGB", "CMYK", "ISO", "ANSI", "ISBN", "DIN", "LGBT", "LGBTQ", "HRT", "IVF", "IUD", "AA", "NA", "TA", "RA", "CV", "EV", "EVS", "PHEV", "TGV", "HIV", "HPV", "IBS", "UTI", "OTC", "PPE", "MPG", "APB", "SWOT", "UAV", "ALS", "MS", "CNC", "PCB", "ROC", "RSS", "SIP", "SAP", "RSA", "AES", "MD5", "PGP", "SSL", "TLS"]
+) - {"NO2", "B2B", "MD5", "PIN", "NASDAQ", "AWOL", "FOMO", "SWOT", "AT", "OR", "ADD", "ICE", "DOT", "ACT", "LED", "DIN", "SIP",
+     "SAP", "ETC", "AM", "MIA", "PAC", "DOC", "SAT", "IRA", "ISO"} | {"LED"}  # fmt: skip
+
+# In a text that is all in capitals these are the everyday words.
+_EVERYDAY = frozenset(
+    ["US", "IT", "WHO", "AM", "PM", "OR", "AD", "ID", "HUD", "MA", "PA", "ER", "OS", "ALS", "AA", "RIP", "LA"]
+)
+_SHORT_WORDS = frozenset(
+    [
+        "NO",
+        "GO",
+        "OH",
+        "OK",
+        "HI",
+        "SO",
+        "DO",
+        "ME",
+        "MY",
+        "WE",
+        "HE",
+        "BE",
+        "BY",
+        "UP",
+        "ON",
+        "IN",
+        "IF",
+        "OF",
+        "OR",
+        "AS",
+        "AT",
+        "AN",
+        "TO",
+        "IS",
+        "HA",
+        "AH",
+        "YO",
+        "UH",
+        "UM",
+        "HM",
+        "EH",
+        "OW",
+        "OX",
+        "AX",
+        "PI",
+        "MR",
+    ]
+)
+# Letters, not the article, after these: "Vitamin A", "Plan A".
+_LETTER_NOUNS = frozenset(
+    [
+        "vitamin",
+        "plan",
+        "grade",
+        "type",
+        "hepatitis",
+        "group",
+        "class",
+        "section",
+        "team",
+        "point",
+        "exhibit",
+        "option",
+        "side",
+        "company",
+        "building",
+        "block",
+        "schedule",
+        "appendix",
+        "level",
+        "an",
+        "letter",
+        "letters",
+        "category",
+        "series",
+        "model",
+        "part",
+        "figure",
+        "table",
+        "question",
+        "answer",
+        "row",
+        "seat",
+        "gate",
+        "unit",
+        "terminal",
+        "channel",
+        "string",
+        "influenza",
+        "capital",
+        "note",
+        "key",
+    ]
+)
+
+_WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)*")
+_MIXED = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
+_NAME_PREFIX = re.compile(r"(?:Mc|Mac|De|Di|Du|Da|La|Le|Van|Von|Fitz|St)[A-Z][a-z]+$")
+
+_ONSETS = frozenset(
+    [
+        "b",
+        "c",
+        "d",
+        "f",
+        "g",
+        "h",
+        "j",
+        "k",
+        "l",
+        "m",
+        "n",
+        "p",
+        "r",
+        "s",
+        "t",
+        "v",
+        "w",
+        "y",
+        "z",
+        "bl",
+        "br",
+        "ch",
+        "chr",
+        "cl",
+        "cr",
+        "dr",
+        "dw",
+        "fl",
+        "fr",
+        "gl",
+        "gr",
+        "kl",
+        "kn",
+        "kr",
+        "ph",
+        "phr",
+        "pl",
+        "pr",
+        "qu",
+        "sc",
+        "sch",
+        "scr",
+        "sh",
+        "shr",
+        "sk",
+        "sl",
+        "sm",
+        "sn",
+        "sp",
+        "spl",
+        "spr",
+        "st",
+        "str",
+        "sw",
+        "th",
+        "thr",
+        "tr",
+        "tw",
+        "wh",
+        "wr",
+    ]
+) | {""}
+_CODAS = frozenset(
+    [
+        "b",
+        "c",
+        "d",
+        "f",
+        "g",
+        "h",
+        "k",
+        "l",
+        "m",
+        "n",
+        "p",
+        "r",
+        "s",
+        "t",
+        "v",
+        "w",
+        "x",
+        "y",
+        "z",
+        "bs",
+        "ck",
+        "ct",
+        "ch",
+        "ds",
+        "ff",
+        "ft",
+        "gs",
+        "ks",
+        "ld",
+        "lf",
+        "lk",
+        "ll",
+        "lm",
+        "lp",
+        "ls",
+        "lt",
+        "mp",
+        "ms",
+        "mb",
+        "nc",
+        "nch",
+        "nd",
+        "ng",
+        "nk",
+        "ns",
+        "nt",
+        "ph",
+        "ps",
+        "pt",
+        "rb",
+        "rc",
+        "rch",
+        "rd",
+        "rf",
+        "rg",
+        "rk",
+        "rl",
+        "rm",
+        "rn",
+        "rp",
+        "rs",
+        "rst",
+        "rt",
+        "rth",
+        "sh",
+        "sk",
+        "sm",
+        "sp",
+        "ss",
+        "st",
+        "tch",
+        "th",
+        "ts",
+        "tt",
+        "wn",
+    ]
+) | {""}
+
+
+def spell(letters: str) -> str:
+    """ "FBI" -> "F B I"."""
+    return " ".join(letters.upper())
+
+
+def can_be_said(word: str) -> bool:
+    """Whether English could say these letters as a word: legal consonants before, between and after the vowels."""
+    clusters = re.split(r"[aeiou]+|(?<=[^aeiou])y", word.lower())
+    vowels = re.findall(r"[aeiou]+|(?<=[^aeiou])y", word.lower())
+    if not vowels or any(len(v) > 2 or v in {"aa", "ii", "uu"} for v in vowels):
+        return False
+    if clusters[0] not in _ONSETS or clusters[-1] not in _CODAS:
+        return False
+    return all(
+        any(c[:i] in _CODAS and c[i:] in _ONSETS for i in range(len(c) + 1)) and len(c) < 4 for c in clusters[1:-1]
+    )
+
+
+def _capitals(word: str, shouted: bool, before: str) -> str:
+    """A word all in capitals, two letters or more: spelled, or in lower case to be read as a word."""
+    if shouted and word in _EVERYDAY:
+        return word.lower()
+    if len(word) == 2:
+        is_word = word in _SHORT_WORDS or (word == "AM" and before.endswith("I "))
+        return word.lower() if is_word else spell(word)
+    if word in INITIALISMS or (not re.search(r"[AEIOUY]", word) and not is_known(word.lower())):
+        return spell(word)
+    if is_known(word.lower()) or (can_be_said(word) and (shouted or len(word) > 3)):
+        return word.lower()
+    return spell(word)
+
+
+def _mixed(word: str, before: str) -> str:
+    """iPhone, CDs, ChatGPT, McDonald: a word where a capital stands after the first letter."""
+    if re.fullmatch(r"[A-Z]{2,}s", word) and word[:-1] != "OK":
+        stem = _capitals(word[:-1], False, "")
+        return f"{stem}'s" if stem.isupper() or " " in stem else f"{stem}s"
+    if is_known(word.lower()) or _NAME_PREFIX.match(word):
+        return word
+    parts = _MIXED.findall(word)
+    if len(parts) > 4 or (len(parts) > 2 and max(map(len, parts)) < 3):  # "hElLo": no words inside
+        return word.lower()
+    return " ".join(
+        part.upper() if len(part) == 1 else _capitals(part, False, before) if part.isupper() else part for part in parts
+    )
+
+
+def _article(match: Match[str]) -> str:
+    """The article "A" in lower case; the letter stays: "Vitamin A", "A and B"."""
+    previous = re.search(r"([A-Za-z]+) $", match.string[: match.start()])
+    return "A" if previous and previous[1].lower() in _LETTER_NOUNS else "a"
+
+
+ARTICLES = (
+    (r"(?<![\w.'&-])A(?= [\"']?(?:(?!(?:or|and|to|is|was|through|plus|minus|vs|versus)\b)[A-Za-z]{2,}|I\b|[$£€]?\d"
+     r"|[\ue000-\uf8ff]))", _article),
+)  # fmt: skip
+
+
+def _shouted(words: list[Match[str]]) -> list[bool]:
+    """For each word whether it stands in a shouted passage: three capitalised words in a row, or nothing else."""
+    flags = [False] * len(words)
+    capital = [len(w[0]) > 1 and w[0].isupper() for w in words]
+    neutral = [len(w[0]) == 1 for w in words]
+    everything = all(c or n for c, n in zip(capital, neutral, strict=True)) and sum(capital) > 1
+    start = 0
+    for index in range(len(words) + 1):
+        if index < len(words) and (capital[index] or neutral[index]):
+            continue
+        if sum(capital[start:index]) >= 3 or everything:
+            flags[start:index] = [True] * (index - start)
+        start = index + 1
+    return flags
+
+
+def read_capitals(text: str) -> str:
+    """Spell initialisms, lower acronyms and shouted words, split "ChatGPT"."""
+    words = list(_WORD.finditer(text))
+    pieces, end = [], 0
+    for match, shouted in zip(words, _shouted(words), strict=True):
+        before = text[: match.start()]
+        base, apostrophe, suffix = match[0].partition("'")
+        if apostrophe and (len(base) < 2 or not base.isupper() or not suffix.lower() == "s"):
+            spoken = match[0].lower() if match[0].isupper() and len(match[0]) > 2 else match[0]
+        elif len(base) > 1 and base.isupper():
+            spoken = _capitals(base, shouted, before) + apostrophe + suffix.lower()
+        elif re.search(r"[a-zA-Z][A-Z]", base):
+            spoken = _mixed(base, before) + apostrophe + suffix
+        else:
+            spoken = match[0]
+        pieces += [text[end : match.start()], spoken]
+        end = match.end()
+    return "".join([*pieces, text[end:]])
+
+
+def split_letters_and_digits(match: Match[str]) -> str:
+    """mp3 -> "MP 3", COVID-19 -> "COVID 19", 10-year-old -> "10-year-old"; the number rules read the figures."""
+    runs = re.findall(r"[A-Za-z]+|\d+(?:\.\d+)?|-", match[0])
+    words: list[str] = []
+    for position, run in enumerate(runs):
+        if run == "-":
+            joins_word = position + 1 < len(runs) and len(runs[position + 1]) > 2 and runs[position + 1].isalpha()
+            words.append("-" if joins_word else " ")
+        elif run.isalpha():
+            short = len(run) <= 2 or (len(run) <= 4 and not is_known(run.lower()) and not can_be_said(run))
+            words += [" ", run.upper() if short else run, " "]
+        else:
+            words += [" ", run, " "]
+    return re.sub(r" *- *", "-", " ".join("".join(words).split())) if words else match[0]

@@ -1,0 +1,105 @@
+"""The tables behind normalisation of quantities: currencies, scales, units, signs."""
+
+# symbol: (one, many, one hundredth, hundredths)
+CURRENCIES = {
+    "$": ("dollar", "dollars", "cent", "cents"),
+    "US$": ("U S dollar", "U S dollars", "cent", "cents"),
+    "A$": ("Australian dollar", "Australian dollars", "cent", "cents"),
+    "AU$": ("Australian dollar", "Australian dollars", "cent", "cents"),
+    "C$": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
+    "CA$": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
+    "NZ$": ("New Zealand dollar", "New Zealand dollars", "cent", "cents"),
+    "HK$": ("Hong Kong dollar", "Hong Kong dollars", "cent", "cents"),
+    "S$": ("Singapore dollar", "Singapore dollars", "cent", "cents"),
+    "R$": ("real", "reais", "centavo", "centavos"),
+    "£": ("pound", "pounds", "penny", "pence"),
+    "€": ("euro", "euros", "cent", "cents"),
+    "¥": ("yen", "yen", "sen", "sen"),
+    "₹": ("rupee", "rupees", "paisa", "paise"),
+    "₽": ("ruble", "rubles", "kopek", "kopeks"),
+    "₩": ("won", "won", "jeon", "jeon"),
+    "₿": ("bitcoin", "bitcoins", "", ""),
+    "₺": ("lira", "lira", "kurus", "kurus"),
+    "₪": ("shekel", "shekels", "agora", "agorot"),
+    "₫": ("dong", "dong", "", ""),
+    "₱": ("peso", "pesos", "centavo", "centavos"),
+    "₦": ("naira", "naira", "kobo", "kobo"),
+}
+
+# written after the amount
+CURRENCY_CODES = {
+    "USD": CURRENCIES["US$"], "EUR": CURRENCIES["€"], "GBP": ("British pound", "British pounds", "penny", "pence"),
+    "JPY": ("Japanese yen", "Japanese yen", "", ""), "CAD": CURRENCIES["C$"], "AUD": CURRENCIES["A$"],
+    "CHF": ("Swiss franc", "Swiss francs", "centime", "centimes"), "INR": ("Indian rupee", "Indian rupees", "", ""),
+    "CNY": ("Chinese yuan", "Chinese yuan", "", ""), "RMB": ("renminbi", "renminbi", "", ""),
+    "BTC": CURRENCIES["₿"], "NZD": CURRENCIES["NZ$"], "HKD": CURRENCIES["HK$"],
+    "€": CURRENCIES["€"], "£": CURRENCIES["£"], "$": CURRENCIES["$"], "¥": CURRENCIES["¥"],
+}  # fmt: skip
+
+SCALES = {
+    "hundred": "hundred", "thousand": "thousand", "million": "million", "billion": "billion", "trillion": "trillion",
+    "quadrillion": "quadrillion", "k": "thousand", "K": "thousand", "m": "million", "M": "million", "mn": "million",
+    "mil": "million", "mm": "million", "MM": "million", "b": "billion", "B": "billion", "bn": "billion",
+    "Bn": "billion", "BN": "billion", "T": "trillion", "tn": "trillion", "trn": "trillion",
+}  # fmt: skip
+
+_PREFIXED = {
+    "m": "meter", "g": "gram", "l": "liter", "L": "liter", "s": "second", "Hz": "hertz", "W": "watt", "V": "volt",
+    "A": "amp", "Wh": "watt hour", "J": "joule", "Pa": "pascal", "N": "newton", "B": "byte", "bps": "bit per second",
+    "mol": "mole", "F": "farad", "Ah": "amp hour", "eV": "electron volt", "cal": "calorie", "bar": "bar",
+    "b": "bit", "bit": "bit",
+}  # fmt: skip
+_PREFIXES = {
+    "kilo": ("k", "m g l L Hz W V A Wh J Pa N B bps cal eV mol b bit"),
+    "mega": ("M", "Hz W V Wh J Pa N B bps eV b bit"),
+    "giga": ("G", "Hz W Wh J Pa B bps eV b bit"),
+    "tera": ("T", "Hz W Wh B bps eV b bit"),
+    "peta": ("P", "B"),
+    "hecto": ("h", "Pa"),
+    "deci": ("d", "m l L"),
+    "centi": ("c", "m l L"),
+    "milli": ("m", "m g l L s W V A mol Ah bar"),
+    "micro": ("micro", "m g l L s W V A F mol"),
+    "nano": ("n", "m g s V F mol"),
+}
+
+# symbol: (one, many); symbols that are also words or letters need the context that quantities.py asks for
+UNITS: dict[str, tuple[str, str]] = {
+    "in": ("inch", "inches"), "ft": ("foot", "feet"), "yd": ("yard", "yards"), "yds": ("yard", "yards"),
+    "mi": ("mile", "miles"), "oz": ("ounce", "ounces"), "lb": ("pound", "pounds"), "lbs": ("pound", "pounds"),
+    "gal": ("gallon", "gallons"), "qt": ("quart", "quarts"), "tbsp": ("tablespoon", "tablespoons"),
+    "tsp": ("teaspoon", "teaspoons"), "cwt": ("hundredweight", "hundredweight"), "ha": ("hectare", "hectares"),
+    "sec": ("second", "seconds"), "secs": ("second", "seconds"), "min": ("minute", "minutes"),
+    "mins": ("minute", "minutes"), "h": ("hour", "hours"), "hr": ("hour", "hours"), "hrs": ("hour", "hours"),
+    "wk": ("week", "weeks"), "wks": ("week", "weeks"), "yr": ("year", "years"), "yrs": ("year", "years"),
+    "mo": ("month", "months"), "mos": ("month", "months"), "d": ("day", "days"),
+    "mph": ("mile per hour", "miles per hour"), "kph": ("kilometer per hour", "kilometers per hour"),
+    "kmh": ("kilometer per hour", "kilometers per hour"), "km/h": ("kilometer per hour", "kilometers per hour"),
+    "mpg": ("mile per gallon", "miles per gallon"), "fps": ("frame per second", "frames per second"),
+    "rpm": ("revolution per minute", "revolutions per minute"), "bpm": ("beat per minute", "beats per minute"),
+    "wpm": ("word per minute", "words per minute"), "psi": ("pound per square inch", "pounds per square inch"),
+    "ppm": ("part per million", "parts per million"), "dpi": ("dot per inch", "dots per inch"),
+    "px": ("pixel", "pixels"), "pt": ("point", "points"), "pts": ("points", "points"), "pp": ("page", "pages"),
+    "dB": ("decibel", "decibels"), "cc": ("cubic centimeter", "cubic centimeters"), "hp": ("horsepower", "horsepower"),
+    "cal": ("calorie", "calories"), "atm": ("atmosphere", "atmospheres"), "ohms": ("ohm", "ohms"),
+    "KB": ("kilobyte", "kilobytes"), "Kb": ("kilobit", "kilobits"), "Kbps": ("kilobit per second", "kilobits per second"),
+    "sq": ("square", "square"), "mol": ("mole", "moles"), "Hz": ("hertz", "hertz"), "Wh": ("watt hour", "watt hours"),
+    "eV": ("electron volt", "electron volts"), "Pa": ("pascal", "pascals"), "kt": ("knot", "knots"),
+    "kts": ("knot", "knots"), "MP": ("megapixel", "megapixels"), "kn": ("knot", "knots"),
+    **{symbol: (name, name + "s") for symbol, name in _PREFIXED.items() if symbol in ["m", "g", "l", "L", "s", "W", "V", "A", "J", "N", "B"]},
+}  # fmt: skip
+for _prefix, (_letter, _bases) in _PREFIXES.items():
+    for _base in _bases.split():
+        _name, _sep, _rest = _PREFIXED[_base].partition(" per ")
+        _many = _name if _name == "hertz" else _name + "s"
+        UNITS[_letter + _base] = (_prefix + _name + _sep + _rest, _prefix + _many + _sep + _rest)
+
+# These mean their unit only where they touch the number ("30s", "5A").
+TOUCHING = frozenset(["s", "d", "A", "J", "N", "B", "b", "in", "mo", "pt", "pp", "bar", "mol", "Pa", "atm", "MP", "kn"])
+
+SIGNS = {
+    "&": "and", "@": "at", "%": "percent", "+": "plus", "=": "equals", "×": "times", "°": "degrees", "#": "number",
+    "~": "about", "<": "less than", ">": "greater than", "$": "dollars", "£": "pounds", "€": "euros", "¥": "yen",
+    "₹": "rupees", "₽": "rubles", "₩": "won", "₿": "bitcoin", "¢": "cents", "₺": "lira", "₪": "shekels", "₫": "dong",
+    "₱": "pesos", "₦": "naira",
+}  # fmt: skip
