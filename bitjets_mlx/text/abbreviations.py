@@ -5,6 +5,7 @@ from re import Match
 
 from bitjets_mlx.text.boundaries import ends_sentence, period_after
 from bitjets_mlx.text.dates import MONTHS
+from bitjets_mlx.text.words import any_of, listed, words
 
 # before a name: the period never ends a sentence
 TITLES = {
@@ -16,24 +17,8 @@ TITLES = {
     "Det": "Detective", "Mme": "Madame", "Mlle": "Mademoiselle", "Messrs": "Messrs", "Msgr": "Monsignor",
     "Amb": "Ambassador", "Atty": "Attorney", "Mt": "Mount", "Ft": "Fort", "Pt": "Point",
 }  # fmt: skip
-_WITHOUT_PERIOD = [
-    "Mr",
-    "Mrs",
-    "Ms",
-    "Mx",
-    "Dr",
-    "Drs",
-    "Prof",
-    "Rev",
-    "Lt",
-    "Capt",
-    "Sgt",
-    "Col",
-    "Messrs",
-    "Mme",
-    "Mlle",
-    "Mt",
-]
+_TITLES_THAT_ARE_WORDS = listed("Mt Ft Pt Fr Det Hon Pres")
+_WITHOUT_PERIOD = listed("Mr Mrs Ms Mx Dr Drs Prof Rev Lt Capt Sgt Col Messrs Mme Mlle Mt")
 
 # after a street's name
 STREETS = {
@@ -43,92 +28,23 @@ STREETS = {
 }  # fmt: skip
 
 # Names that follow "Saint" even where a capitalised word stands before it ("Mount St. Helens", "Main St. John").
-_SAINTS = [
-    "John",
-    "Paul",
-    "Peter",
-    "Louis",
-    "Mary",
-    "Helens",
-    "Helena",
-    "James",
-    "George",
-    "Petersburg",
-    "Patrick",
-    "Nicholas",
-    "Andrew",
-    "Andrews",
-    "Francis",
-    "Thomas",
-    "Augustine",
-    "Joseph",
-    "Anne",
-    "Ann",
-    "Clair",
-    "Cloud",
-    "Croix",
-    "Kitts",
-    "Lucia",
-    "Vincent",
-    "Moritz",
-    "Tropez",
-    "Bernard",
-    "David",
-    "Mark",
-    "Marks",
-    "Luke",
-    "Matthew",
-    "Michael",
-    "Martin",
-    "Albans",
-    "Ives",
-    "Pancras",
-    "Jude",
-    "Lawrence",
-    "Charles",
-    "Catherine",
-    "Catharines",
-    "Elizabeth",
-    "Margaret",
-    "Stephen",
-    "Simon",
-    "Elmo",
-    "Valentine",
-    "Basil",
-    "Benedict",
-    "Anthony",
-    "Anselm",
-    "Ambrose",
-    "Jerome",
-    "Barnabas",
-    "Bartholomew",
-    "Christopher",
-    "Clare",
-    "Denis",
-    "Edmund",
-    "Giles",
-    "Gregory",
-    "Hilda",
-    "Ignatius",
-    "Johns",
-    "Kilda",
-    "Leonard",
-    "Mungo",
-    "Olaf",
-    "Oswald",
-    "Philip",
-    "Stephens",
-    "Swithin",
-    "Teresa",
-    "Ursula",
-    "Vitus",
-]
+_SAINTS = listed(
+    """
+    John Paul Peter Louis Mary Helens Helena James George Petersburg Patrick Nicholas Andrew Andrews Francis Thomas
+    Augustine Joseph Anne Ann Clair Cloud Croix Kitts Lucia Vincent Moritz Tropez Bernard David Mark Marks Luke
+    Matthew Michael Martin Albans Ives Pancras Jude Lawrence Charles Catherine Catharines Elizabeth Margaret Stephen
+    Simon Elmo Valentine Basil Benedict Anthony Anselm Ambrose Jerome Barnabas Bartholomew Christopher Clare Denis
+    Edmund Giles Gregory Hilda Ignatius Johns Kilda Leonard Mungo Olaf Oswald Philip Stephens Swithin Teresa Ursula
+    Vitus
+    """
+)
 
 # with a period that may also end the sentence
 WORDS = {
     "vs": "versus", "etc": "et cetera", "viz": "namely", "cf": "compare", "approx": "approximately",
     "dept": "department", "Dept": "Department", "govt": "government", "Govt": "Government", "Inc": "Incorporated",
-    "Ltd": "Limited", "Co": "Company", "Cos": "Companies", "Corp": "Corporation", "Bros": "Brothers", "Assn": "Association",
+    "Ltd": "Limited", "Co": "Company", "Cos": "Companies", "Corp": "Corporation", "Bros": "Brothers",
+    "Assn": "Association",
     "Jr": "Junior", "Sr": "Senior", "Esq": "Esquire", "Bart": "Baronet", "Univ": "University", "Inst": "Institute",
     "Intl": "International", "Natl": "National", "Assoc": "Associates", "Mfg": "Manufacturing", "Hosp": "Hospital",
     "misc": "miscellaneous", "incl": "including", "excl": "excluding", "max": "maximum", "avg": "average",
@@ -146,34 +62,8 @@ WORDS = {
     "Thurs": "Thursday", "Fri": "Friday",
 }  # fmt: skip
 # These are words of their own at the end of a sentence, or without a period ("a max.", "Mo.").
-_NEED_CONTEXT = frozenset(
-    [
-        "max",
-        "temp",
-        "Penn",
-        "Mass",
-        "Pa",
-        "Mo",
-        "Del",
-        "Ill",
-        "Wash",
-        "Ore",
-        "Ark",
-        "Kan",
-        "Ala",
-        "est",
-        "Inst",
-        "Bart",
-        "Mich",
-        "Wis",
-        "Va",
-        "Ga",
-        "Md",
-    ]
-)
-_PLACES = frozenset(
-    ["Penn", "Mass", "Pa", "Mo", "Del", "Ill", "Wash", "Ore", "Ark", "Kan", "Ala", "Mich", "Wis", "Va", "Ga", "Md"]
-)
+_NEED_CONTEXT = words("max temp Penn Mass Pa Mo Del Ill Wash Ore Ark Kan Ala est Inst Bart Mich Wis Va Ga Md")
+_PLACES = words("Penn Mass Pa Mo Del Ill Wash Ore Ark Kan Ala Mich Wis Va Ga Md")
 
 # before a number
 NUMBERED = {
@@ -187,7 +77,7 @@ NUMBERED = {
     "b": "born", "d": "died", "min": "minimum", "max": "maximum", "approx": "approximately", "ext": "extension",
     "pt": "part", "Pt": "Part", "Ex": "Example", "ex": "example", "lot": "lot", "tel": "telephone",
 }  # fmt: skip
-_BARE_NUMBERED = ["No", "Nos", "Vol", "vol", "Fig", "fig", "pp", "Apt"]  # also without the period: "No 5", "Fig 2"
+_BARE_NUMBERED = listed("No Nos Vol vol Fig fig pp Apt")  # also without the period: "No 5", "Fig 2"
 
 # anywhere, as they stand
 PHRASES = {
@@ -196,7 +86,8 @@ PHRASES = {
     "Ph.D.": "P H D", "Ph. D.": "P H D", "Ph.Ds": "P H D's", "PhD": "P H D", "PhDs": "P H D's", "LL.D.": "L L D",
     "LL.B.": "L L B", "Ed.D.": "E D D", "D.Phil.": "D Phil", "B.Sc.": "B S C", "M.Sc.": "M S C", "BSc": "B S C",
     "MSc": "M S C", "M.Phil.": "M Phil", "D.Litt.": "D Lit", "w/": "with ", "w/o": "without", "b/c": "because",
-    "c/o": "care of", "n/a": "N A", "N/A": "N A", "a/c": "A C", "A/C": "A C", "and/or": "and or", "his/her": "his or her",
+    "c/o": "care of", "n/a": "N A", "N/A": "N A", "a/c": "A C", "A/C": "A C", "and/or": "and or",
+    "his/her": "his or her",
     "he/she": "he or she", "s/he": "she or he", "TCP/IP": "T C P I P", "I/O": "I O", "km/h": "kilometers per hour",
     "24/7": "twenty-four seven", "C++": "C plus plus", "c++": "C plus plus", "C#": "C sharp", "c#": "C sharp",
     "F#": "F sharp", ".NET": "dot net", "Q&A": "Q and A", "R&D": "R and D", "R&B": "R and B", "B&B": "B and B",
@@ -219,11 +110,7 @@ STATES = {
     "TX": "Texas", "UT": "Utah", "VT": "Vermont", "VA": "Virginia", "WA": "Washington", "WV": "West Virginia",
     "WI": "Wisconsin", "WY": "Wyoming",
 }  # fmt: skip
-_STATES_THAT_ARE_WORDS = "HI ID IN ME OH OK OR LA PA MA".split()
-
-
-def _any_of(words: object) -> str:
-    return "|".join(sorted((re.escape(str(word)) for word in words), key=len, reverse=True))  # type: ignore[attr-defined]
+_STATES_THAT_ARE_WORDS = listed("HI ID IN ME OH OK OR LA PA MA")
 
 
 def _phrase(match: Match[str]) -> str:
@@ -268,37 +155,43 @@ def _initials(match: Match[str]) -> str:
     return " ".join(letters).upper() + period
 
 
+# Capitalised for another reason, before "St." or "Dr.".
+_NOT_STREETS = listed(
+    """
+    Mount Mt Fort Port Lake The In At To From Of Near And Mister Mr Mrs Ask See Dear Call Visit Hello Hi Hey Yes No
+    Thanks Good Our My His Her A An Is Was
+    """
+)
 _NAME = r"[A-Z][a-z]+|\d+(?:st|nd|rd|th)|[NSEW]\.?"
-_NOT_STREETS = r"(?!(?:Mount|Mt|Fort|Port|Lake|The|In|At|To|From|Of|Near|And|Mister|Mr|Mrs|Ask|See|Dear|Call|Visit|Hello|Hi|Hey|Yes|No|Thanks|Good|Our|My|His|Her|A|An|Is|Was)\b)"
 FIRST = (
     (
-        rf"(?<=[a-z], )(?<!Oh, )({_any_of(key for key in STATES if key not in _STATES_THAT_ARE_WORDS)})(?=[,.;!?]|$| \d{{5}}\b)"
-        rf"|(?<=[a-z], )({_any_of(STATES)})(?= \d{{5}}\b)",
+        rf"(?<=[a-z], )(?:({any_of(key for key in STATES if key not in _STATES_THAT_ARE_WORDS)})(?=[,.;!?]|$)"
+        rf"|({any_of(STATES)})(?= \d{{5}}\b))",
         lambda m: STATES[m[0]],
     ),
-    (rf"(?<![\w.])({_any_of(PHRASES)})(?![\w])", _phrase),
-    (rf"(?<![\w.])({_any_of(key for key in PHRASES if not key[-1].isalnum())})", _phrase),
+    (rf"(?<![\w.])({any_of(PHRASES)})(?![\w])", _phrase),
+    (rf"(?<![\w.])({any_of(key for key in PHRASES if not key[-1].isalnum())})", _phrase),
 )
 RULES = (
     (r"\bSt\.? (?=(?:" + "|".join(_SAINTS) + r")\b)", lambda m: "Saint "),
-    (rf"\b{_NOT_STREETS}({_NAME}) ({_any_of(STREETS)})(\.)(?!\w)", _street),
-    (rf"\b(\d+ (?:[A-Z][a-z]+ )+|\d+(?:st|nd|rd|th) )({_any_of(STREETS)})(?=[,;]|$)()",
+    (rf"\b(?!(?:{any_of(_NOT_STREETS)})\b)({_NAME}) ({any_of(STREETS)})(\.)(?!\w)", _street),
+    (rf"\b(\d+ (?:[A-Z][a-z]+ )+|\d+(?:st|nd|rd|th) )({any_of(STREETS)})(?=[,;]|$)()",
      lambda m: f"{m[1]}{STREETS[m[2]]}"),
     (r"\bSt\.(?=\s+[A-Z])", lambda m: "Saint"),
     (r"\bSts\.(?=\s+[A-Z])", lambda m: "Saints"),
-    (rf"\b({_any_of(NUMBERED)})\. ?(?=#?\d|[A-Z]{{1,3}}-?\d|(?:[IVX]{{2,}}|V|X)\b)", _numbered),
+    (rf"\b({any_of(NUMBERED)})\. ?(?=#?\d|[A-Z]{{1,3}}-?\d|(?:[IVX]{{2,}}|V|X)\b)", _numbered),
     (r"\bc\. ?(?=\d{4}\b)", lambda m: "circa "),
     (r"\b([Vv]ol|[Cc]h|[Cc]hap|[Ss]ec|[Ff]ig)\. (?=I\b)", _numbered),
     (r"(?<=[a-z]) vs?\. (?=[A-Z])", lambda m: " versus "),
-    (rf"\b({_any_of(_BARE_NUMBERED)}) (?=\d)", _numbered),
-    (rf"\b({_any_of(key for key in TITLES if key not in {'Mt', 'Ft', 'Pt', 'Fr', 'Det', 'Hon', 'Pres'})})\.(?!\w)", _title),
-    (r"\b(Mt|Ft|Pt|Fr|Det|Hon|Pres)\.(?=\s+[A-Z])", _title),
-    (rf"\b({_any_of(_WITHOUT_PERIOD)})(?=\s+[A-Z][a-z])", _title),
+    (rf"\b({any_of(_BARE_NUMBERED)}) (?=\d)", _numbered),
+    (rf"\b({any_of(key for key in TITLES if key not in _TITLES_THAT_ARE_WORDS)})\.(?!\w)", _title),
+    (rf"\b({any_of(_TITLES_THAT_ARE_WORDS)})\.(?=\s+[A-Z])", _title),
+    (rf"\b({any_of(_WITHOUT_PERIOD)})(?=\s+[A-Z][a-z])", _title),
     (r"\b(Sun|Sat)\.(?=,? (?:[A-Z][a-z]+|\d|at\b))", lambda m: {"Sun": "Sunday", "Sat": "Saturday"}[m[1]]),
-    (rf"(?<![\w.-])({_any_of(WORDS)})\.(?!\w)", _word),
+    (rf"(?<![\w.-])({any_of(WORDS)})\.(?!\w)", _word),
     (r"\b(lbs|ft|oz|hrs|mins|secs|yrs|vs|etc|approx|govt|dept)\b(?!\.\w)", lambda m: WORDS[m[1]]),
     # U.S.A., J. F. K., p.m.; a single initial before a name: George W. Bush
-    (r"(?<![\w.])(?:[A-Za-z]\.){2,}(?!\w)|(?<![\w.])(?:[A-Z]\. ){1,}[A-Z]\.(?!\w)|(?<![\w.])(?:[A-Z]\.){2,}(?=[A-Z][a-z])"
-     r"|(?<![\w.])(?:[A-Z]\.)+[A-Z]\b", _initials),
+    (r"(?<![\w.])(?:(?:[A-Za-z]\.){2,}(?!\w)|(?:[A-Z]\. )+[A-Z]\.(?!\w)|(?:[A-Z]\.){2,}(?=[A-Z][a-z])"
+     r"|(?:[A-Z]\.)+[A-Z]\b)", _initials),
     (r"(?<![\w.])([A-Z])\.(?=\s?[A-Z][a-z])", lambda m: f"{m[1]}{period_after(m)} "),
 )  # fmt: skip

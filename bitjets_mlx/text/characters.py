@@ -18,7 +18,8 @@ _TABLE = str.maketrans({
     "⅚": " 5/6", "⅒": " 1/10", "⁄": "/", "∕": "/", "№": "No. ", "℃": "°C", "℉": "°F", "º": "°", "Ω": " ohms ",
     "×": " × ", "™": "", "®": "", "©": " copyright ", "℠": "", "§": " section ", "¶": " paragraph ",
     "‰": " per mille ", "℮": "", "†": "", "‡": "", "∞": " infinity ", "√": " square root of ", "∑": " sum of ",
-    "→": " to ", "⇒": " implies ", "←": " from ", "↔": " to and from ", "≈": " approximately ", "≠": " is not equal to ",
+    "→": " to ", "⇒": " implies ", "←": " from ", "↔": " to and from ", "≈": " approximately ",
+    "≠": " is not equal to ",
     "≤": " is at most ", "≥": " is at least ", "±": " plus or minus ", "÷": " divided by ", "°": "°", "–": "–",
 })  # fmt: skip
 

@@ -171,5 +171,6 @@ RULES = (
     (r"\b([Bb]ox|[Ss]erial|[Pp]in|[Cc]ode|[Dd]igits) (\d{3,6})\b(?![,.]\d)", lambda m: f"{m[1]} {digits(m[2])}"),
     (r"\b(\d{3,4}) (?=(?:[NSEW]\.? )?[A-Z][a-z]+(?: [A-Z][a-z]+)* (?:St|Street|Ave|Avenue|Road|Rd|Drive|Dr|Lane|Ln"
      r"|Blvd|Boulevard|Court|Ct|Place|Pl|Way|Terrace|Square)\b)", lambda m: f"{pairs(m[1])} "),
-    (r"\b([A-Z]{2}|(?<=, )[A-Z][a-z]+(?: [A-Z][a-z]+)?) (\d{5})(?:-(\d{4}))?\b(?!,\d)", lambda m: f"{m[1]} {digits(m[2])}" + (f", {digits(m[3])}" if m[3] else "")),
+    (r"\b([A-Z]{2}|(?<=, )[A-Z][a-z]+(?: [A-Z][a-z]+)?) (\d{5})(?:-(\d{4}))?\b(?!,\d)",
+     lambda m: f"{m[1]} {digits(m[2])}" + (f", {digits(m[3])}" if m[3] else "")),
 )  # fmt: skip

@@ -55,7 +55,7 @@ def cmudict() -> Dictionary:
 @functools.cache
 def additions() -> Mapping[str, Phonemes]:
     """Words that the dictionary lacks, and words whose first pronunciation there is not the usual one."""
-    return load_lexicon(Path(__file__).with_name("words.txt"))
+    return load_lexicon(Path(__file__).with_name("additions.txt"))
 
 
 def look_up(word: str) -> Phonemes | None:

@@ -7,250 +7,58 @@ import re
 from re import Match
 
 from bitjets_mlx.text.pronunciation import is_known
+from bitjets_mlx.text.words import words
 
 # Spelled even though their letters also make a word that the dictionary has.
-INITIALISMS = frozenset(
-    ["US", "USA", "UK", "UN", "EU", "UAE", "USSR", "USS", "IT", "AI", "PR", "HR", "ID", "IQ", "EQ", "TV", "PC", "CD", "DJ", "VJ", "MC", "MP", "QC", "VP", "CEO", "CFO", "CTO", "COO", "CIO", "PM", "AM", "AD", "BC", "BCE", "CE", "FBI", "CIA", "NSA", "IRS", "FDA", "EPA", "FCC", "FTC", "SEC", "DEA", "ATF", "TSA", "DHS", "DOJ", "DOE", "DOD", "DOT", "HHS", "HUD", "GAO", "GSA", "ICE", "CDC", "NIH", "NSF", "NRA", "NRC", "WHO", "IMF", "WTO", "EEC", "ILO", "IOC", "ICC", "ECB", "BBC", "CBS", "NBC", "ABC", "CNN", "PBS", "NPR", "ESPN", "HBO", "MTV", "AMC", "NFL", "NBA", "MLB", "NHL", "NCAA", "UFC", "WWE", "NYC", "LA", "DC", "SF", "NY", "NJ", "UCLA", "USC", "MIT", "NYU", "LSE", "ACLU", "AARP", "ADHD", "ADD", "PTSD", "OCD", "HIV", "STD", "DNA", "RNA", "MRI", "CT", "EKG", "ECG", "ICU", "ER", "OR", "IV", "EMT", "CPR", "BMI", "GP", "NHS", "CPU", "GPU", "TPU", "NPU", "USB", "SSD", "HDD", "LCD", "LED", "OLED", "HTML", "CSS", "HTTP", "HTTPS", "FTP", "SSH", "URL", "URI", "XML", "SQL", "PHP", "API", "SDK", "IDE", "CLI", "GUI", "OS", "PDF", "CSV", "TXT", "DOC", "VPN", "DNS", "TCP", "UDP", "ISP", "DSL", "SMS", "MMS", "GPS", "RFID", "NFC", "LTE", "AR", "VR", "XR", "ML", "NLP", "LLM", "GPT", "TTS", "ASR", "STT", "OCR", "FAQ", "DIY", "FYI", "BTW", "LOL", "OMG", "IMO", "TBD", "TBA", "ETA", "ETC", "RSVP", "RIP", "VIP", "MVP", "BFF", "POV", "TLDR", "AKA", "PS", "PTO", "SOS", "UFO", "SUV", "RV", "ATM", "PIN", "ATV", "BMW", "GM", "GE", "HP", "IBM", "LG", "UPS", "DHL", "KFC", "AOL", "IPO", "ETF", "GDP", "GNP", "CPI", "APR", "IRA", "LLC", "LLP", "PLC", "VAT", "GST", "SAT", "ACT", "GRE", "GPA", "GED", "ESL", "PHD", "MBA", "BA", "MA", "BS", "MS", "MD", "RN", "DDS", "JFK", "FDR", "LBJ", "MLK", "GOP", "DNC", "RNC", "PAC", "KKK", "IRA", "PLO", "KGB", "SS", "PLA", "POW", "MIA", "AWOL", "TNT", "DDT", "PVC", "BBQ", "BLT", "PB", "RPM", "MPH", "RPG", "FPS", "NPC", "DLC", "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "GMT", "UTC", "BST", "CET", "AAA", "DUI", "DWI", "NDA", "QA", "UX", "UI", "SEO", "CRM", "ERP", "KPI", "ROI", "B2B", "YTD", "EOD", "OOO", "ASAP", "WTF", "CO", "NO2", "PH", "UV", "IR", "RF", "AC", "FM", "VHF", "UHF", "PTA", "PTSA", "FOMO", "ICBM", "CRT", "SAC", "PRS", "FPCC", "IOU", "OJ", "PJ", "TP", "TLC", "MLB", "SNL", "USAF", "RAF", "USMC", "USPS", "AT", "USDA", "NTSB", "FAA", "NASDAQ", "SSN", "DMV", "HOA", "CCTV", "DVD", "VCR", "VHS", "LP", "EP", "RGB", "CMYK", "ISO", "ANSI", "ISBN", "DIN", "LGBT", "LGBTQ", "HRT", "IVF", "IUD", "AA", "NA", "TA", "RA", "CV", "EV", "EVS", "PHEV", "TGV", "HIV", "HPV", "IBS", "UTI", "OTC", "PPE", "MPG", "APB", "SWOT", "UAV", "ALS", "MS", "CNC", "PCB", "ROC", "RSS", "SIP", "SAP", "RSA", "AES", "MD5", "PGP", "SSL", "TLS"]
-) - {"NO2", "B2B", "MD5", "PIN", "NASDAQ", "AWOL", "FOMO", "SWOT", "AT", "OR", "ADD", "ICE", "DOT", "ACT", "LED", "DIN", "SIP",
-     "SAP", "ETC", "AM", "MIA", "PAC", "DOC", "SAT", "IRA", "ISO"} | {"LED"}  # fmt: skip
+INITIALISMS = words(
+    """
+    US USA UK UN EU UAE USSR USS IT AI PR HR ID IQ EQ TV PC CD DJ VJ MC MP QC VP CEO CFO CTO COO CIO PM AD BC BCE CE
+    FBI CIA NSA IRS FDA EPA FCC FTC SEC DEA ATF TSA DHS DOJ DOE DOD HHS HUD GAO GSA CDC NIH NSF NRA NRC WHO IMF WTO
+    EEC ILO IOC ICC ECB BBC CBS NBC ABC CNN PBS NPR ESPN HBO MTV AMC NFL NBA MLB NHL NCAA UFC WWE NYC LA DC SF NY NJ
+    UCLA USC MIT NYU LSE ACLU AARP ADHD PTSD OCD HIV STD DNA RNA MRI CT EKG ECG ICU ER IV EMT CPR BMI GP NHS CPU GPU
+    TPU NPU USB SSD HDD LCD LED OLED HTML CSS HTTP HTTPS FTP SSH URL URI XML SQL PHP API SDK IDE CLI GUI OS PDF CSV
+    TXT VPN DNS TCP UDP ISP DSL SMS MMS GPS RFID NFC LTE AR VR XR ML NLP LLM GPT TTS ASR STT OCR FAQ DIY FYI BTW LOL
+    OMG IMO TBD TBA ETA RSVP RIP VIP MVP BFF POV TLDR AKA PS PTO SOS UFO SUV RV ATM ATV BMW GM GE HP IBM LG UPS DHL
+    KFC AOL IPO ETF GDP GNP CPI APR LLC LLP PLC VAT GST GRE GPA GED ESL PHD MBA BA MA BS MS MD RN DDS JFK FDR LBJ
+    MLK GOP DNC RNC KKK PLO KGB SS PLA POW TNT DDT PVC BBQ BLT PB RPM MPH RPG FPS NPC DLC EST EDT CST CDT MST MDT
+    PST PDT GMT UTC BST CET AAA DUI DWI NDA QA UX UI SEO CRM ERP KPI ROI YTD EOD OOO ASAP WTF CO PH UV IR RF AC FM
+    VHF UHF PTA PTSA ICBM CRT SAC PRS FPCC IOU OJ PJ TP TLC SNL USAF RAF USMC USPS USDA NTSB FAA SSN DMV HOA CCTV
+    DVD VCR VHS LP EP RGB CMYK ANSI ISBN LGBT LGBTQ HRT IVF IUD AA NA TA RA CV EV EVS PHEV TGV HPV IBS UTI OTC PPE
+    MPG APB UAV ALS CNC PCB ROC RSS RSA AES PGP SSL TLS
+    """
+)
 
 # In a text that is all in capitals these are the everyday words.
-_EVERYDAY = frozenset(
-    ["US", "IT", "WHO", "AM", "PM", "OR", "AD", "ID", "HUD", "MA", "PA", "ER", "OS", "ALS", "AA", "RIP", "LA"]
-)
-_SHORT_WORDS = frozenset(
-    [
-        "NO",
-        "GO",
-        "OH",
-        "OK",
-        "HI",
-        "SO",
-        "DO",
-        "ME",
-        "MY",
-        "WE",
-        "HE",
-        "BE",
-        "BY",
-        "UP",
-        "ON",
-        "IN",
-        "IF",
-        "OF",
-        "OR",
-        "AS",
-        "AT",
-        "AN",
-        "TO",
-        "IS",
-        "HA",
-        "AH",
-        "YO",
-        "UH",
-        "UM",
-        "HM",
-        "EH",
-        "OW",
-        "OX",
-        "AX",
-        "PI",
-        "MR",
-    ]
+_EVERYDAY = words("US IT WHO AM PM OR AD ID HUD MA PA ER OS ALS AA RIP LA")
+_SHORT_WORDS = words(
+    """
+    NO GO OH OK HI SO DO ME MY WE HE BE BY UP ON IN IF OF OR AS AT AN TO IS HA AH YO UH UM HM EH OW OX AX PI MR
+    """
 )
 # Letters, not the article, after these: "Vitamin A", "Plan A".
-_LETTER_NOUNS = frozenset(
-    [
-        "vitamin",
-        "plan",
-        "grade",
-        "type",
-        "hepatitis",
-        "group",
-        "class",
-        "section",
-        "team",
-        "point",
-        "exhibit",
-        "option",
-        "side",
-        "company",
-        "building",
-        "block",
-        "schedule",
-        "appendix",
-        "level",
-        "an",
-        "letter",
-        "letters",
-        "category",
-        "series",
-        "model",
-        "part",
-        "figure",
-        "table",
-        "question",
-        "answer",
-        "row",
-        "seat",
-        "gate",
-        "unit",
-        "terminal",
-        "channel",
-        "string",
-        "influenza",
-        "capital",
-        "note",
-        "key",
-    ]
+_LETTER_NOUNS = words(
+    """
+    vitamin plan grade type hepatitis group class section team point exhibit option side company building block
+    schedule appendix level an letter letters category series model part figure table question answer row seat gate
+    unit terminal channel string influenza capital note key
+    """
 )
 
 _WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)*")
 _MIXED = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _NAME_PREFIX = re.compile(r"(?:Mc|Mac|De|Di|Du|Da|La|Le|Van|Von|Fitz|St)[A-Z][a-z]+$")
 
-_ONSETS = frozenset(
-    [
-        "b",
-        "c",
-        "d",
-        "f",
-        "g",
-        "h",
-        "j",
-        "k",
-        "l",
-        "m",
-        "n",
-        "p",
-        "r",
-        "s",
-        "t",
-        "v",
-        "w",
-        "y",
-        "z",
-        "bl",
-        "br",
-        "ch",
-        "chr",
-        "cl",
-        "cr",
-        "dr",
-        "dw",
-        "fl",
-        "fr",
-        "gl",
-        "gr",
-        "kl",
-        "kn",
-        "kr",
-        "ph",
-        "phr",
-        "pl",
-        "pr",
-        "qu",
-        "sc",
-        "sch",
-        "scr",
-        "sh",
-        "shr",
-        "sk",
-        "sl",
-        "sm",
-        "sn",
-        "sp",
-        "spl",
-        "spr",
-        "st",
-        "str",
-        "sw",
-        "th",
-        "thr",
-        "tr",
-        "tw",
-        "wh",
-        "wr",
-    ]
+_ONSETS = words(
+    """
+    b c d f g h j k l m n p r s t v w y z bl br ch chr cl cr dr dw fl fr gl gr kl kn kr ph phr pl pr qu sc sch scr
+    sh shr sk sl sm sn sp spl spr st str sw th thr tr tw wh wr
+    """
 ) | {""}
-_CODAS = frozenset(
-    [
-        "b",
-        "c",
-        "d",
-        "f",
-        "g",
-        "h",
-        "k",
-        "l",
-        "m",
-        "n",
-        "p",
-        "r",
-        "s",
-        "t",
-        "v",
-        "w",
-        "x",
-        "y",
-        "z",
-        "bs",
-        "ck",
-        "ct",
-        "ch",
-        "ds",
-        "ff",
-        "ft",
-        "gs",
-        "ks",
-        "ld",
-        "lf",
-        "lk",
-        "ll",
-        "lm",
-        "lp",
-        "ls",
-        "lt",
-        "mp",
-        "ms",
-        "mb",
-        "nc",
-        "nch",
-        "nd",
-        "ng",
-        "nk",
-        "ns",
-        "nt",
-        "ph",
-        "ps",
-        "pt",
-        "rb",
-        "rc",
-        "rch",
-        "rd",
-        "rf",
-        "rg",
-        "rk",
-        "rl",
-        "rm",
-        "rn",
-        "rp",
-        "rs",
-        "rst",
-        "rt",
-        "rth",
-        "sh",
-        "sk",
-        "sm",
-        "sp",
-        "ss",
-        "st",
-        "tch",
-        "th",
-        "ts",
-        "tt",
-        "wn",
-    ]
+_CODAS = words(
+    """
+    b c d f g h k l m n p r s t v w x y z bs ck ct ch ds ff ft gs ks ld lf lk ll lm lp ls lt mp ms mb nc nch nd ng
+    nk ns nt ph ps pt rb rc rch rd rf rg rk rl rm rn rp rs rst rt rth sh sk sm sp ss st tch th ts tt wn
+    """
 ) | {""}
 
 
@@ -336,7 +144,7 @@ def read_capitals(text: str) -> str:
     for match, shouted in zip(words, _shouted(words), strict=True):
         before = text[: match.start()]
         base, apostrophe, suffix = match[0].partition("'")
-        if apostrophe and (len(base) < 2 or not base.isupper() or not suffix.lower() == "s"):
+        if apostrophe and (len(base) < 2 or not base.isupper() or suffix.lower() != "s"):
             spoken = match[0].lower() if match[0].isupper() and len(match[0]) > 2 else match[0]
         elif len(base) > 1 and base.isupper():
             spoken = _capitals(base, shouted, before) + apostrophe + suffix.lower()

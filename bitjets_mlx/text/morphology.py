@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Iterator
 
 from bitjets_mlx.text.dictionary import Phonemes, look_up
+from bitjets_mlx.text.words import words
 
-_HISSING = frozenset("S Z SH ZH CH JH".split())
-_VOICELESS = frozenset("P T K F TH S SH CH".split())
+_HISSING = words("S Z SH ZH CH JH")
+_VOICELESS = words("P T K F TH S SH CH")
 
 # prefix: (its phonemes, the shortest word it goes with)
 PREFIXES = {
@@ -33,7 +34,8 @@ SUFFIXES = {
     "nesses": ("N AH0 S IH0 Z", ("", "y>i")), "less": ("L AH0 S", ("", "y>i")), "ful": ("F AH0 L", ("", "y>i")),
     "fuls": ("F AH0 L Z", ("",)), "fully": ("F AH0 L IY0", ("", "y>i")), "lessly": ("L AH0 S L IY0", ("",)),
     "lessness": ("L AH0 S N AH0 S", ("",)), "fulness": ("F AH0 L N AH0 S", ("",)), "ment": ("M AH0 N T", ("",)),
-    "ments": ("M AH0 N T S", ("",)), "like": ("L AY2 K", ("",)), "ship": ("SH IH0 P", ("",)), "hood": ("HH UH2 D", ("",)),
+    "ments": ("M AH0 N T S", ("",)), "like": ("L AY2 K", ("",)), "ship": ("SH IH0 P", ("",)),
+    "hood": ("HH UH2 D", ("",)),
     "ward": ("W ER0 D", ("",)), "wards": ("W ER0 D Z", ("",)), "wise": ("W AY2 Z", ("",)), "man": ("M AH0 N", ("",)),
     "men": ("M EH0 N", ("",)), "woman": ("W UH2 M AH0 N", ("",)), "women": ("W IH2 M AH0 N", ("",)),
     "able": ("AH0 B AH0 L", ("", "e>", "y>i")), "ably": ("AH0 B L IY0", ("", "e>", "y>i")),
@@ -43,25 +45,29 @@ SUFFIXES = {
 }  # fmt: skip
 
 # Second parts of compounds: "housemaid", "windowsill".
-_HEADS = frozenset(
-    "back backed bag bags ball balls band bands bed beds bell bells berry bird birds blade blades block blocks board boards "
-    "boat boats body book books boot boots bottle bound bowl box boxes boy boys brain branch breaker breakers brush builder "
-    "building built burner cake cakes card cards care case cases chain chains chair chairs cloth clothes clothing coat coats "
-    "colored country course court cover craft cup cups cutter cutters cuts dealer dealers dog door doors dress driver drivers "
-    "eyed face faced fall field fields fighter finger fire fish flake flower flowers flow fold folds folk foot footed fork "
-    "frame front fruit funding garden gate girl glass glasses goer goers ground guard guards hair haired hairs hall hammer "
-    "handed handle hat head headed heads hearted hold holder holders hole holes hook horn horse house houses hunter jack "
-    "jacket keeper keepers keeping kind knife knives lace ladies lady lamp land lands lane leaf leather light lights lime line "
-    "lined lines list load lock log looking made maid maids maker makers making man men mark marks market mast master masters "
-    "mate mates meal meat meats mill mind minded mine money monger mother mouth nail neck needle night nose note paper parts "
-    "path phone piece pieces pin pipe pit place places plane plate play player plot point poll pole port post posts pot "
-    "powder power print printing prints proof rail rack reader road robe rock roll roof room rooms root rope route sack "
-    "safe sail sand saw school screen screens seat seed seller shaped shed sheet sheets shelf shell shine ship ships shirt "
-    "shoe shop shore shot side sided sides sight sill sized skin skirt smith snake song space spike spikes spoon spot stairs "
-    "stand star stead steads step stick sticks stock stone stones store storm story strap stream streaming string stroke stuff "
-    "suit sword table tail tails tale taker tank tap teller thread throat tie time timer toe tool top tower town track trap "
-    "tree trees tube verse wagon walk wall walls ware watch watches water way wheel wheels wide wife wind window wing wings "
-    "wire wood work worker workers working works worm worn worth worthy wreck wrecks writer yard yards".split()
+_HEADS = words(
+    """
+    back backed bag bags ball balls band bands bed beds bell bells berry bird birds blade blades block blocks board
+    boards boat boats body book books boot boots bottle bound bowl box boxes boy boys brain branch breaker breakers
+    brush builder building built burner cake cakes card cards care case cases chain chains chair chairs cloth
+    clothes clothing coat coats colored country course court cover craft cup cups cutter cutters cuts dealer dealers
+    dog door doors dress driver drivers eyed face faced fall field fields fighter finger fire fish flake flower
+    flowers flow fold folds folk foot footed fork frame front fruit funding garden gate girl glass glasses goer
+    goers ground guard guards hair haired hairs hall hammer handed handle hat head headed heads hearted hold holder
+    holders hole holes hook horn horse house houses hunter jack jacket keeper keepers keeping kind knife knives lace
+    ladies lady lamp land lands lane leaf leather light lights lime line lined lines list load lock log looking made
+    maid maids maker makers making man men mark marks market mast master masters mate mates meal meat meats mill
+    mind minded mine money monger mother mouth nail neck needle night nose note paper parts path phone piece pieces
+    pin pipe pit place places plane plate play player plot point poll pole port post posts pot powder power print
+    printing prints proof rail rack reader road robe rock roll roof room rooms root rope route sack safe sail sand
+    saw school screen screens seat seed seller shaped shed sheet sheets shelf shell shine ship ships shirt shoe shop
+    shore shot side sided sides sight sill sized skin skirt smith snake song space spike spikes spoon spot stairs
+    stand star stead steads step stick sticks stock stone stones store storm story strap stream streaming string
+    stroke stuff suit sword table tail tails tale taker tank tap teller thread throat tie time timer toe tool top
+    tower town track trap tree trees tube verse wagon walk wall walls ware watch watches water way wheel wheels wide
+    wife wind window wing wings wire wood work worker workers working works worm worn worth worthy wreck wrecks
+    writer yard yards
+    """
 )
 
 # Forms that words have and mere names do not (any name has its plural).

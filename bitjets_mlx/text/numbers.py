@@ -1,42 +1,19 @@
 """Numbers as words: cardinals, ordinals, years, decimals, digit by digit. American style, without "and"."""
 
-_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["_", "_", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_SCALES = [
-    "",
-    "thousand",
-    "million",
-    "billion",
-    "trillion",
-    "quadrillion",
-    "quintillion",
-    "sextillion",
-    "septillion",
-    "octillion",
-    "nonillion",
-    "decillion",
-]
+from bitjets_mlx.text.words import listed
+
+_ONES = listed(
+    """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+    eighteen nineteen
+    """
+)
+_TENS = listed("_ _ twenty thirty forty fifty sixty seventy eighty ninety")
+_SCALES = listed(
+    """
+    _ thousand million billion trillion quadrillion quintillion sextillion septillion octillion nonillion decillion
+    """
+)
 _ORDINALS = {
     "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
     "twelve": "twelfth",
@@ -104,7 +81,7 @@ def digits(text: str, zero: str = "zero") -> str:
 
 
 def pairs(text: str) -> str:
-    """In groups of two, as house numbers and years are read: "1905" -> "nineteen oh five", "747" -> "seven forty-seven"."""
+    """In groups of two, as house numbers are read: "1905" -> "nineteen oh five", "747" -> "seven forty-seven"."""
     if len(text) > 4 or text.startswith("0"):
         return digits(text)
     number = int(text)
@@ -117,7 +94,7 @@ def pairs(text: str) -> str:
 
 
 def year(number: int) -> str:
-    """1905 -> "nineteen oh five", 2007 -> "two thousand seven", 1900 -> "nineteen hundred", 476 -> "four seventy-six"."""
+    """1905 -> "nineteen oh five", 2007 -> "two thousand seven", 476 -> "four seventy-six"."""
     if 2000 <= number <= 2009 or number < 100 or number > 9999:
         return cardinal(number)
     return pairs(str(number))

@@ -8,40 +8,13 @@ from bitjets_mlx.text.dictionary import Phonemes, look_up
 from bitjets_mlx.text.morphology import add_s, derive
 from bitjets_mlx.text.unknown import LONGEST, predict
 
+_LETTER_NAMES = """
+    A EY1, B B IY1, C S IY1, D D IY1, E IY1, F EH1 F, G JH IY1, H EY1 CH, I AY1, J JH EY1, K K EY1, L EH1 L, M EH1 M,
+    N EH1 N, O OW1, P P IY1, Q K Y UW1, R AA1 R, S EH1 S, T T IY1, U Y UW1, V V IY1, W D AH1 B AH0 L Y UW0,
+    X EH1 K S, Y W AY1, Z Z IY1
+"""
 LETTERS: dict[str, Phonemes] = {
-    letter: tuple(phonemes.split())
-    for letter, phonemes in zip(
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-        [
-            "EY1",
-            "B IY1",
-            "S IY1",
-            "D IY1",
-            "IY1",
-            "EH1 F",
-            "JH IY1",
-            "EY1 CH",
-            "AY1",
-            "JH EY1",
-            "K EY1",
-            "EH1 L",
-            "EH1 M",
-            "EH1 N",
-            "OW1",
-            "P IY1",
-            "K Y UW1",
-            "AA1 R",
-            "EH1 S",
-            "T IY1",
-            "Y UW1",
-            "V IY1",
-            "D AH1 B AH0 L Y UW0",
-            "EH1 K S",
-            "W AY1",
-            "Z IY1",
-        ],
-        strict=True,
-    )
+    letter: tuple(phonemes) for letter, *phonemes in (name.split() for name in _LETTER_NAMES.split(","))
 }
 
 

@@ -6,26 +6,23 @@ from re import Match
 from bitjets_mlx.text.letters import split_letters_and_digits
 from bitjets_mlx.text.numbers import cardinal, decimal, digits, ordinal, pairs, plural, to_ordinal, year
 from bitjets_mlx.text.tables import CURRENCIES, CURRENCY_CODES, SCALES, TOUCHING, UNITS
+from bitjets_mlx.text.words import any_of
 
 NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 _SCALE_WORD = r"(?:hundred|thousand|million|billion|trillion|quadrillion)"
 
 
-def _any_of(symbols: object) -> str:
-    return "|".join(sorted((re.escape(str(symbol)) for symbol in symbols), key=len, reverse=True))  # type: ignore[attr-defined]
-
-
-_CURRENCY = rf"({_any_of(CURRENCIES)})"
-_CODE = rf"({_any_of(CURRENCY_CODES)})"
-_SCALE = rf"(?:[ -]?({_SCALE_WORD})\b|({_any_of(key for key in SCALES if len(key) < 4)})(?![\w]))"
-_UNIT = rf"({_any_of(UNITS)})"
+_CURRENCY = rf"({any_of(CURRENCIES)})"
+_CODE = rf"({any_of(CURRENCY_CODES)})"
+_SCALE = rf"(?:[ -]?({_SCALE_WORD})\b|({any_of(key for key in SCALES if len(key) < 4)})(?![\w]))"
+_UNIT = rf"({any_of(UNITS)})"
 
 _FRACTIONS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
 _IDIOMS = {
     "24/7": "twenty-four seven", "9/11": "nine eleven", "7/11": "seven eleven", "50/50": "fifty fifty",
     "50-50": "fifty fifty", "20/20": "twenty twenty", "007": "double oh seven", "401k": "four oh one K",
     "401(k)": "four oh one K", "9-1-1": "nine one one", "80/20": "eighty twenty", "4x4": "four by four",
-    "4WD": "four wheel drive", "1-on-1": "one on one", "2FA": "two F A", "365/24/7": "three sixty-five twenty-four seven",
+    "4WD": "four wheel drive", "1-on-1": "one on one", "2FA": "two F A",
 }  # fmt: skip
 
 
@@ -156,7 +153,7 @@ def _counts(before: str, rest: str) -> bool:
 
 _FREE = r"(?<![\w.,/$£€-])"
 MEASURES = (
-    (rf"(?<![\w/-])({_any_of(_IDIOMS)})(?![\w/]|[-.,]\d)", lambda m: _IDIOMS[m[1]]),
+    (rf"(?<![\w/-])({any_of(_IDIOMS)})(?![\w/]|[-.,]\d)", lambda m: _IDIOMS[m[1]]),
     # money
     (rf"{_CURRENCY} ?({NUMBER}) ?[-–] ?({NUMBER})(?![\d,]|\.\d)", _money_range),
     (rf"(?<=\d)([kKmMbB]?) ?[-–] ?(?={_CURRENCY}\d)", lambda m: f"{m[1]} to "),
@@ -178,8 +175,8 @@ MEASURES = (
     (rf"(?<=\d)( ?)(?:[x×]|\*(?!\*)) ?(?={NUMBER})", lambda m: " by "),
     (rf"(?<![\w.,])({NUMBER}) ?[x×](?!\w)", lambda m: f"{decimal(m[1])} times"),
     # measures
-    (r"(?<![\w.])\.(22|25|32|38|40|44|45|50|357)(?=[ -](?:[Cc]alib|[Ss]pecial|[Pp]istol|[Rr]evolver|[Rr]ifle|[Mm]agnum|ACP"
-     r"|[Aa]utomatic|bullets?|cartridges?))", lambda m: cardinal(int(m[1])) if len(m[1]) < 3 else pairs(m[1])),
+    (r"(?<![\w.])\.(22|25|32|38|40|44|45|50|357)(?=[ -](?:[Cc]alib|[Ss]pecial|[Pp]istol|[Rr]evolver|[Rr]ifle|[Mm]agnum"
+     r"|ACP|[Aa]utomatic|bullets?|cartridges?))", lambda m: cardinal(int(m[1])) if len(m[1]) < 3 else pairs(m[1])),
     (rf"({NUMBER}) ?°(?: ?(\d+)'(?: ?(\d+)\")?)? ?(?:([CFKNSEW])(?![a-z]))?", _degrees),
     (r"\bdegrees ([CF])\b", lambda m: f"degrees {'Celsius' if m[1] == 'C' else 'Fahrenheit'}"),
     (rf"({NUMBER}) ?%", lambda m: f"{decimal(m[1])} percent"),
@@ -191,7 +188,7 @@ MEASURES = (
     (r"\b(144|240|360|480|720|1080|1440|2160)([pi])\b", lambda m: f"{pairs(m[1])} {m[2].upper()}"),
     (rf"(?<![\w.,])({NUMBER}) ?(sq|cu|square|cubic)\.? ?(ft|in|yd|mi|m|km|cm|mm)\b\.?", _square),
     (rf"(?<![\w.,/])(?:(\d+)[ -])?(\d+)/(\d+)(?!\w*[/\d]|[.,]\d)(?: ?{_UNIT}(?![\w/]))?", _fraction),
-    (rf"(?<![\w.,/])({NUMBER})( {_SCALE_WORD})?([ -]?){_UNIT}(?:\^([23]))?(?:/({_any_of(UNITS)}|hour|day|week|month|year"
+    (rf"(?<![\w.,/])({NUMBER})( {_SCALE_WORD})?([ -]?){_UNIT}(?:\^([23]))?(?:/({any_of(UNITS)}|hour|day|week|month|year"
      r"|second|minute|person|mile))?(?![\w/'^])(\.(?!\w))?", _measure),
 )  # fmt: skip
 

@@ -3,39 +3,13 @@
 from collections.abc import Sequence
 
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.text.words import listed
 
 PAD = "_"
 GAP = " "  # between words, and at both ends of an utterance
 PUNCTUATION = (",", ".", "?", "!", ";", ":", "-", '"')
-CONSONANTS = tuple(
-    [
-        "B",
-        "CH",
-        "D",
-        "DH",
-        "F",
-        "G",
-        "HH",
-        "JH",
-        "K",
-        "L",
-        "M",
-        "N",
-        "NG",
-        "P",
-        "R",
-        "S",
-        "SH",
-        "T",
-        "TH",
-        "V",
-        "W",
-        "Y",
-        "Z",
-        "ZH",
-    ]
-)
-VOWELS = tuple(["AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW"])
+CONSONANTS = listed("B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH")
+VOWELS = listed("AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW")
 PHONEMES = tuple(sorted((*CONSONANTS, *(vowel + stress for vowel in VOWELS for stress in "012"))))
 
 SYMBOLS: tuple[str, ...] = (PAD, GAP, *PUNCTUATION, *PHONEMES)

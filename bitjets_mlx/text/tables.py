@@ -1,5 +1,7 @@
 """The tables behind normalisation of quantities: currencies, scales, units, signs."""
 
+from bitjets_mlx.text.words import words
+
 # symbol: (one, many, one hundredth, hundredths)
 CURRENCIES = {
     "$": ("dollar", "dollars", "cent", "cents"),
@@ -82,12 +84,13 @@ UNITS: dict[str, tuple[str, str]] = {
     "px": ("pixel", "pixels"), "pt": ("point", "points"), "pts": ("points", "points"), "pp": ("page", "pages"),
     "dB": ("decibel", "decibels"), "cc": ("cubic centimeter", "cubic centimeters"), "hp": ("horsepower", "horsepower"),
     "cal": ("calorie", "calories"), "atm": ("atmosphere", "atmospheres"), "ohms": ("ohm", "ohms"),
-    "KB": ("kilobyte", "kilobytes"), "Kb": ("kilobit", "kilobits"), "Kbps": ("kilobit per second", "kilobits per second"),
+    "KB": ("kilobyte", "kilobytes"), "Kb": ("kilobit", "kilobits"),
+    "Kbps": ("kilobit per second", "kilobits per second"),
     "sq": ("square", "square"), "mol": ("mole", "moles"), "Hz": ("hertz", "hertz"), "Wh": ("watt hour", "watt hours"),
     "eV": ("electron volt", "electron volts"), "Pa": ("pascal", "pascals"), "kt": ("knot", "knots"),
     "kts": ("knot", "knots"), "MP": ("megapixel", "megapixels"), "kn": ("knot", "knots"),
-    **{symbol: (name, name + "s") for symbol, name in _PREFIXED.items() if symbol in ["m", "g", "l", "L", "s", "W", "V", "A", "J", "N", "B"]},
 }  # fmt: skip
+UNITS.update({symbol: (_PREFIXED[symbol], _PREFIXED[symbol] + "s") for symbol in words("m g l L s W V A J N B")})
 for _prefix, (_letter, _bases) in _PREFIXES.items():
     for _base in _bases.split():
         _name, _sep, _rest = _PREFIXED[_base].partition(" per ")
@@ -95,7 +98,7 @@ for _prefix, (_letter, _bases) in _PREFIXES.items():
         UNITS[_letter + _base] = (_prefix + _name + _sep + _rest, _prefix + _many + _sep + _rest)
 
 # These mean their unit only where they touch the number ("30s", "5A").
-TOUCHING = frozenset(["s", "d", "A", "J", "N", "B", "b", "in", "mo", "pt", "pp", "bar", "mol", "Pa", "atm", "MP", "kn"])
+TOUCHING = words("s d A J N B b in mo pt pp bar mol Pa atm MP kn")
 
 SIGNS = {
     "&": "and", "@": "at", "%": "percent", "+": "plus", "=": "equals", "×": "times", "°": "degrees", "#": "number",

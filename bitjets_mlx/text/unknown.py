@@ -6,85 +6,15 @@ from typing import NamedTuple
 import numpy as np
 
 from bitjets_mlx.text.package_data import package_file
+from bitjets_mlx.text.words import listed
 
 _GRAPHEMES = ("<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz")
-_PHONEMES = tuple(
-    [
-        "<pad>",
-        "<unk>",
-        "<s>",
-        "</s>",
-        "AA0",
-        "AA1",
-        "AA2",
-        "AE0",
-        "AE1",
-        "AE2",
-        "AH0",
-        "AH1",
-        "AH2",
-        "AO0",
-        "AO1",
-        "AO2",
-        "AW0",
-        "AW1",
-        "AW2",
-        "AY0",
-        "AY1",
-        "AY2",
-        "B",
-        "CH",
-        "D",
-        "DH",
-        "EH0",
-        "EH1",
-        "EH2",
-        "ER0",
-        "ER1",
-        "ER2",
-        "EY0",
-        "EY1",
-        "EY2",
-        "F",
-        "G",
-        "HH",
-        "IH0",
-        "IH1",
-        "IH2",
-        "IY0",
-        "IY1",
-        "IY2",
-        "JH",
-        "K",
-        "L",
-        "M",
-        "N",
-        "NG",
-        "OW0",
-        "OW1",
-        "OW2",
-        "OY0",
-        "OY1",
-        "OY2",
-        "P",
-        "R",
-        "S",
-        "SH",
-        "T",
-        "TH",
-        "UH0",
-        "UH1",
-        "UH2",
-        "UW",
-        "UW0",
-        "UW1",
-        "UW2",
-        "V",
-        "W",
-        "Y",
-        "Z",
-        "ZH",
-    ]
+_PHONEMES = listed(
+    """
+    <pad> <unk> <s> </s> AA0 AA1 AA2 AE0 AE1 AE2 AH0 AH1 AH2 AO0 AO1 AO2 AW0 AW1 AW2 AY0 AY1 AY2 B CH D DH EH0 EH1
+    EH2 ER0 ER1 ER2 EY0 EY1 EY2 F G HH IH0 IH1 IH2 IY0 IY1 IY2 JH K L M N NG OW0 OW1 OW2 OY0 OY1 OY2 P R S SH T TH
+    UH0 UH1 UH2 UW UW0 UW1 UW2 V W Y Z ZH
+    """
 )
 _UNKNOWN, _END = _GRAPHEMES.index("<unk>"), _GRAPHEMES.index("</s>")
 _START, _STOP = _PHONEMES.index("<s>"), _PHONEMES.index("</s>")
@@ -121,11 +51,11 @@ class _Network(NamedTuple):
 @functools.cache
 def _network() -> _Network:
     with np.load(package_file("g2p_en", "checkpoint20.npz"), allow_pickle=False) as arrays:
-        cells = [
+        encoder, decoder = (
             _Cell(*(arrays[f"{part}_{name}"] for name in ("emb", "w_ih", "w_hh", "b_ih", "b_hh")))
             for part in ("enc", "dec")
-        ]
-        return _Network(*cells, arrays["fc_w"], arrays["fc_b"])
+        )
+        return _Network(encoder, decoder, arrays["fc_w"], arrays["fc_b"])
 
 
 @functools.lru_cache(maxsize=10_000)
