@@ -1,3 +1,19 @@
 """BitJETS in MLX: text to speech with ternary weights. See README.md."""
 
+from typing import TYPE_CHECKING, Any
+
 from bitjets_mlx import platform  # first: it must load a fast BLAS before mlx.core is imported  # noqa: F401
+
+if TYPE_CHECKING:
+    from bitjets_mlx.voice import load_vocoder, load_voice
+
+__all__ = ["load_vocoder", "load_voice"]
+
+
+def __getattr__(name: str) -> Any:
+    """The public API, imported when it is first asked for: commands that need no voice start faster."""
+    if name in __all__:
+        from bitjets_mlx import voice
+
+        return getattr(voice, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,50 @@
+"""From vocoded sentences to running speech: soft ends, pauses, and a limiter. Plain numpy.
+
+Training clips are trimmed to some 50 ms around the speech, so a sentence comes without a pause. Its first and last
+frame, room tone, are held for a moment and faded, which lets every sound ring out; silence makes up the rest.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+HOP = 256
+LEAD_FRAMES, TAIL_FRAMES = 3, 10  # held before and after: 35 and 116 ms
+PAUSES = {".": 0.42, "?": 0.42, "!": 0.42, ";": 0.3, ":": 0.3, ",": 0.2, "-": 0.25}  # seconds after a sentence
+LAST_PAUSE = 0.1
+CEILING = 0.98
+LIMITER_WINDOW = 441  # 20 ms to either side
+
+
+def held_edges(mel: np.ndarray, f0: np.ndarray, voiced: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hold the first and last frame, unvoiced, for as long as `finished_sentence` fades: T -> T + 13 frames."""
+    width = (LEAD_FRAMES, TAIL_FRAMES)
+    return np.pad(mel, (width, (0, 0)), mode="edge"), np.pad(f0, width, mode="edge"), np.pad(voiced, width)
+
+
+def finished_sentence(
+    samples: np.ndarray, phonemes: Sequence[str], last: bool, speed: float, sample_rate: int
+) -> np.ndarray:
+    """Fade the held edges of a sentence, limit its peaks, and append the pause that its punctuation asks for."""
+    lead, tail = LEAD_FRAMES * HOP, TAIL_FRAMES * HOP
+    samples = limited(samples)
+    samples[:lead] *= 0.5 - 0.5 * np.cos(np.pi * np.arange(lead) / lead, dtype=np.float32)
+    samples[-tail:] *= 0.5 + 0.5 * np.cos(np.pi * np.arange(1, tail + 1) / tail, dtype=np.float32)
+    mark = next((symbol for symbol in reversed(phonemes) if symbol in PAUSES), ".")
+    pause = LAST_PAUSE if last else PAUSES[mark] / speed
+    silence = max(0, round(pause * sample_rate) - (0 if last else lead + tail))
+    return np.concatenate([samples, np.zeros(silence, np.float32)])
+
+
+def limited(samples: np.ndarray) -> np.ndarray:
+    """A copy whose peaks stay below full scale: a gain that turns down smoothly around each, and nowhere else."""
+    if not samples.size or np.abs(samples).max() <= CEILING:
+        return samples.copy()
+    wanted = CEILING / np.maximum(np.abs(samples), CEILING)
+    # The least gain wanted within a window, then a mean over the same window: never above what is wanted.
+    around = np.pad(wanted, 2 * LIMITER_WINDOW, constant_values=1.0)
+    least = np.lib.stride_tricks.sliding_window_view(around, 2 * LIMITER_WINDOW + 1).min(axis=1)
+    sums = np.cumsum(np.concatenate([[0.0], least]))
+    width = 2 * LIMITER_WINDOW + 1
+    gain = (sums[width:] - sums[:-width]) / width
+    return (samples * gain).astype(np.float32)

@@ -1,0 +1,116 @@
+"""The README.md of a voice folder. It says what the runs recorded and what the packer was told, and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.ternary.packing import TRITS_A_BYTE
+from bitjets_mlx.voice_folder import ACOUSTIC_FILE, VoiceConfig
+from bitjets_mlx.weights_file import read_weights
+
+NOT_SAID = "Not recorded. Whoever packs the voice says it with `--notes FILE`."
+NOT_MEASURED = "Not measured. `python -m bitjets_mlx.evaluate --json FILE`, then pack again with `--measured FILE`."
+
+
+def voice_card(name: str, folder: Path, config: VoiceConfig, notes: str, measured: Any) -> str:
+    """Model card of a voice or vocoder folder whose weight files are in `folder` already."""
+    lines = [f"# {name}", ""]
+    if config.acoustic is not None:
+        lines += [
+            f"A voice for bitjets_mlx: {_listed(config.speakers)}, {config.audio.sample_rate:,} Hz.",
+            "",
+            "```",
+            f'python -m bitjets_mlx.generate --voice weights/{name} --text "Hello there." --output out.wav',
+            "```",
+        ]
+    else:
+        lines += [f"A vocoder for bitjets_mlx, {config.audio.sample_rate:,} Hz."]
+    lines += ["", "## Files", "", "| file | bytes | what |", "|---|---|---|"]
+    for file in sorted(config.files):
+        lines.append(f"| `{file}` | {(folder / file).stat().st_size:,} | {_contents(file, folder, config)} |")
+    lines += ["", "## Data, licence, machine", "", notes.strip() or NOT_SAID]
+    lines += ["", "## Training", "", *_training(config)]
+    lines += ["", "## Measured", "", *(_table(measured) if measured else [NOT_MEASURED]), ""]
+    return "\n".join(lines)
+
+
+def trainable_card(name: str, config: VoiceConfig, notes: str) -> str:
+    """Model card of a `_trainable` folder."""
+    voice = name.removesuffix("_trainable")
+    lines = [
+        f"# {name}",
+        "",
+        f"The acoustic model of the voice `{voice}` before packing: latent weights and aligner, fp16. Train on with",
+        "",
+        "```",
+        f"python -m bitjets_mlx.train --stage acoustic --data PREPARED --out RUN --init weights/{name}",
+        f"python -m bitjets_mlx.train --stage vocoder --data PREPARED --out RUN --init weights/{voice}",
+        "```",
+        "",
+        "## Data, licence, machine",
+        "",
+        notes.strip() or NOT_SAID,
+        "",
+        "## Training",
+        "",
+        *_training(config),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _contents(file: str, folder: Path, config: VoiceConfig) -> str:
+    arrays = read_weights(folder / file)
+    count = sum(array.size for array in arrays.values())
+    if file != ACOUSTIC_FILE:
+        return f"{count:,} parameters, fp16"
+    assert isinstance(config.acoustic, AcousticConfig)
+    ternary = count_ternary(config.acoustic)
+    packed = sum(array.size for name, array in arrays.items() if name.endswith(".trits"))
+    full = count - packed
+    return (
+        f"{ternary:,} ternary weights, {TRITS_A_BYTE} a byte, and {full:,} other parameters: "
+        f"{100 * ternary / (ternary + full):.1f} % ternary"
+    )
+
+
+def count_ternary(config: AcousticConfig) -> int:
+    """Ternary weights of an acoustic model."""
+    from bitjets_mlx.acoustic.model import BitJets
+    from bitjets_mlx.voice_folder import ternary_layers
+
+    return sum(layer.weight.size for layer in ternary_layers(BitJets(config)).values())
+
+
+def _training(config: VoiceConfig) -> list[str]:
+    """One line a stage, of what its run recorded."""
+    lines = []
+    for stage, origin in sorted(config.origin.items()):
+        training = origin.get("training", {})
+        batch = training.get("batch_size", 0) * training.get("accumulate", 0)
+        hours = f", {origin['hours']:g} hours" if "hours" in origin else ""
+        lines.append(
+            f"- {stage}: {origin.get('updates', 0):,} updates of {batch} clips{hours}; "
+            f"speakers {_listed(origin.get('speakers', []))}; averaged weights (EMA)."
+        )
+    return lines or ["Not recorded."]
+
+
+def _table(measured: Any) -> list[str]:
+    """evaluate's JSON as Markdown: one row a measure, one column a speaker."""
+    speakers: dict[str, dict[str, Any]] = measured.get("speakers", {}) if isinstance(measured, dict) else {}
+    measures = list(dict.fromkeys(key for values in speakers.values() for key in values))
+    lines = [f"| | {' | '.join(speakers)} |", "|---|" + "---|" * len(speakers)]
+    for measure in measures:
+        row = [_number(values.get(measure, "")) for values in speakers.values()]
+        lines.append(f"| {measure.replace('_', ' ')} | {' | '.join(row)} |")
+    single = [(key, value) for key, value in measured.items() if not isinstance(value, dict | list)]
+    return [*lines, "", *(f"- {key.replace('_', ' ')}: {_number(value)}" for key, value in single)]
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "none"

@@ -1,0 +1,181 @@
+"""python -m bitjets_mlx.pack --acoustic RUN --vocoder RUN --output weights/NAME [--trainable]
+
+Makes a voice folder of training runs: ternary weights as base 3, the rest as fp16. The vocoder may also come from a
+voice or vocoder folder. Without --vocoder the voice speaks by Griffin-Lim; without --acoustic a vocoder folder is made.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bitjets_mlx.config import AcousticConfig, from_json
+from bitjets_mlx.errors import BitjetsError, run_command
+from bitjets_mlx.files import atomic_folder, atomic_write_bytes
+from bitjets_mlx.model_card import trainable_card, voice_card
+from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
+from bitjets_mlx.voice_folder import (
+    ACOUSTIC_FILE,
+    CONFIG_FILE,
+    TRAINABLE_FILE,
+    VOCODER_FILE,
+    Tree,
+    VoiceConfig,
+    half,
+    named_arrays,
+    pack_acoustic,
+    read_acoustic,
+    read_config,
+    read_trainable,
+    read_vocoder,
+    vocoder_from_json,
+    without_kind,
+    write_config,
+)
+from bitjets_mlx.weights_file import Arrays, read_weights, write_weights
+
+
+def main() -> None:
+    """Parse, write the folders, say how large they are."""
+    arguments = _parser().parse_args()
+    output = Path(arguments.output)
+    if arguments.acoustic is None and arguments.vocoder is None:
+        raise BitjetsError("there is nothing to pack: give --acoustic RUN, --vocoder RUN, or both.")
+    if arguments.trainable and arguments.acoustic is None:
+        raise BitjetsError("--trainable keeps the acoustic model's latent weights: give --acoustic RUN too.")
+    notes = _read_text(arguments.notes) if arguments.notes else ""
+    measured = json.loads(_read_text(arguments.measured)) if arguments.measured else None
+    acoustic = _acoustic_part(Path(arguments.acoustic)) if arguments.acoustic else None
+    vocoder = _vocoder_part(Path(arguments.vocoder)) if arguments.vocoder else None
+    write_voice(output, acoustic, vocoder, notes, measured)
+    _say_sizes(output)
+    if arguments.trainable and acoustic is not None:
+        sister = output.with_name(f"{output.name}_trainable")
+        write_trainable(sister, acoustic, notes)
+        _say_sizes(sister)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One half of a voice before it is written: `config` without files, and the weights as a tree or as arrays."""
+
+    config: VoiceConfig
+    tree: Tree = None
+    arrays: Arrays = field(default_factory=dict)
+
+
+def write_voice(
+    folder: Path, acoustic: Part | None, vocoder: Part | None, notes: str = "", measured: Any = None
+) -> None:
+    """Write a voice folder of an acoustic part, a vocoder part, or both, and read it back before it counts."""
+    parts = [part.config for part in (acoustic, vocoder) if part]
+    config = replace(parts[0], vocoder=parts[-1].vocoder, origin=parts[0].origin | parts[-1].origin)
+    files = {}
+    with atomic_folder(folder) as scratch:
+        if acoustic is not None and config.acoustic is not None:
+            arrays = pack_acoustic(config.acoustic, acoustic.tree)
+            files[ACOUSTIC_FILE] = write_weights(scratch / ACOUSTIC_FILE, arrays)
+        if vocoder is not None:
+            files[VOCODER_FILE] = write_weights(scratch / VOCODER_FILE, vocoder.arrays)
+        write_config(scratch, replace(config, files=files))
+        config = read_config(scratch)
+        if acoustic is not None:
+            read_acoustic(scratch, config)
+        if vocoder is not None:
+            read_vocoder(scratch, config)
+        card = voice_card(folder.name, scratch, config, notes, measured)
+        atomic_write_bytes(scratch / "README.md", card.encode())
+
+
+def write_trainable(folder: Path, acoustic: Part, notes: str = "") -> None:
+    """Write the `_trainable` sister: latent weights and aligner as fp16."""
+    with atomic_folder(folder) as scratch:
+        sha256 = write_weights(scratch / TRAINABLE_FILE, half(named_arrays(acoustic.tree)))
+        write_config(scratch, replace(acoustic.config, files={TRAINABLE_FILE: sha256}))
+        read_trainable(scratch)
+        card = trainable_card(folder.name, acoustic.config, notes)
+        atomic_write_bytes(scratch / "README.md", card.encode())
+
+
+def _acoustic_part(run: Path) -> Part:
+    """The averaged weights of an acoustic run."""
+    config = load_run_config(run)
+    if config.stage != "acoustic":
+        raise BitjetsError(f"{run} is a run of --stage {config.stage}: give --acoustic a run of --stage acoustic.")
+    updates, tree = run_weights(run)
+    voice = VoiceConfig(
+        audio=config.audio,
+        acoustic=from_json(AcousticConfig, without_kind(config.model)),
+        statistics=config.statistics,
+        speakers=config.speakers,
+        symbols=config.symbols,
+        origin={"acoustic": _origin(run, config, updates)},
+    )
+    return Part(voice, tree=tree)
+
+
+def _vocoder_part(source: Path) -> Part:
+    """The averaged generator of a vocoder run, or the vocoder of a voice or vocoder folder as it is."""
+    if not (source / VOCODER_FILE).exists():
+        config = load_run_config(source)
+        if config.stage != "vocoder":
+            raise BitjetsError(f"{source} is a run of --stage {config.stage}: give --vocoder one of --stage vocoder.")
+        updates, tree = run_weights(source)
+        voice = VoiceConfig(
+            audio=config.audio,
+            vocoder=vocoder_from_json(config.model),
+            origin={"vocoder": _origin(source, config, updates)},
+        )
+        return Part(voice, arrays=half(named_arrays(tree)))
+    voice = read_config(source)
+    read_vocoder(source, voice)  # all the checks
+    origin = {name: value for name, value in voice.origin.items() if name == "vocoder"}
+    config_of_vocoder = VoiceConfig(audio=voice.audio, vocoder=voice.vocoder, origin=origin)
+    return Part(config_of_vocoder, arrays=read_weights(source / VOCODER_FILE))
+
+
+def _origin(run: Path, config: RunConfig, updates: int) -> dict[str, Any]:
+    """What the run itself recorded of its training."""
+    origin = {"updates": updates, "training": config.training, "speakers": list(config.speakers)}
+    seconds, before = 0.0, 0
+    try:
+        lines = (run / "log.jsonl").read_text().splitlines()
+        for line in map(json.loads, lines):
+            if before < line["update"] <= updates:
+                seconds += (line["update"] - before) * line["seconds_per_update"]
+                before = line["update"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return origin
+    return origin | {"hours": round(seconds / 3600, 2)}
+
+
+def _read_text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BitjetsError(f"{path} cannot be read ({error}).") from None
+
+
+def _say_sizes(folder: Path) -> None:
+    sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+    listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if name != CONFIG_FILE)
+    print(f"{folder}: {sum(sizes.values()):,} bytes ({listed})")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bitjets_mlx.pack", description=__doc__)
+    parser.add_argument("--acoustic", metavar="RUN", help="run of --stage acoustic")
+    parser.add_argument("--vocoder", metavar="RUN", help="run of --stage vocoder, or a voice or vocoder folder")
+    parser.add_argument("--output", metavar="FOLDER", required=True, help="voice folder to write")
+    parser.add_argument(
+        "--trainable", action="store_true", help="also write FOLDER_trainable, which `train --init` reads"
+    )
+    parser.add_argument("--notes", metavar="FILE", help="Markdown for the model card: data, licence, machine")
+    parser.add_argument("--measured", metavar="FILE", help="JSON of `bitjets_mlx.evaluate --json` for the card")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,289 @@
+"""A voice: text to phonemes to mel to samples. The public Python API.
+
+    from bitjets_mlx import load_voice, load_vocoder
+    voice = load_voice("weights/duo")
+    audio = voice.speak("Hello there.", speaker="lj")  # float32 (S,) at voice.sample_rate
+
+The acoustic model works in normalised units; here they become log mel, Hz and frames.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from bitjets_mlx.acoustic.model import BitJets, Frames, Variance, whole_durations
+from bitjets_mlx.audio.joins import finished_sentence, held_edges
+from bitjets_mlx.audio.pitch import interpolate_f0
+from bitjets_mlx.config import FeatureStatistics
+from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.text import phonemize, split_sentences
+from bitjets_mlx.vocoder import Vocoder
+from bitjets_mlx.vocoder.harmonic import HarmonicVocoder
+from bitjets_mlx.voice_folder import VoiceConfig, read_acoustic, read_config, read_vocoder
+
+Lexicon = Mapping[str, Sequence[str]]
+
+LONGEST_PIECE = 240  # characters spoken at once: attention's memory grows with the square of it
+SEMITONE = math.log(2.0) / 12.0  # of log F0
+FURTHEST_SHIFT = 1.5  # deviations of pitch and energy that the model is asked for; the rest is done to its output
+
+
+@dataclass(frozen=True)
+class Style:
+    """How to speak. speed: 2 is twice as fast; pitch: semitones up; energy: factor on the amplitude."""
+
+    speed: float = 1.0
+    pitch: float = 0.0
+    energy: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("speed", 0.25, 4.0), ("pitch", -24.0, 24.0), ("energy", 0.1, 4.0)):
+            value = getattr(self, name)
+            if not low <= value <= high:  # False for NaN too
+                raise BitjetsError(f"{name} is {value}: give a number from {low:g} to {high:g}.")
+        if not 0 <= self.seed < 2**32:
+            raise BitjetsError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}.")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the acoustic model says of one utterance of N tokens and T frames of 256 samples. All numpy.
+
+    durations: whole frames (N,), which sum to T; log_durations: as predicted, log(frames + 1) before speed (N,);
+    pitch, energy: (N,) in standard deviations from the speaker's mean log F0 and log energy; mel: (T, 80) natural
+    log; f0: (T,) Hz, interpolated through unvoiced frames; voiced: (T,) bool.
+    """
+
+    phonemes: tuple[str, ...]
+    durations: np.ndarray
+    log_durations: np.ndarray
+    pitch: np.ndarray
+    energy: np.ndarray
+    mel: np.ndarray
+    f0: np.ndarray
+    voiced: np.ndarray
+
+
+class FrameVocoder:
+    """A vocoder that takes and gives numpy; without a model it is Griffin-Lim."""
+
+    def __init__(self, model: Vocoder | None) -> None:
+        self.model = model
+
+    def __call__(
+        self, mel: np.ndarray, f0: np.ndarray | None = None, voiced: np.ndarray | None = None, seed: int = 0
+    ) -> np.ndarray:
+        """Log mel (T, 80), F0 in Hz (T,) and voicing (T,) -> float32 samples (T * 256,).
+
+        HiFi-GAN and Griffin-Lim need only the mel. F0 that is 0 or NaN where unvoiced is interpolated.
+        """
+        mel = np.asarray(mel, dtype=np.float32)
+        if mel.ndim != 2 or mel.shape[1] != 80 or not len(mel) or not np.isfinite(mel).all():
+            raise BitjetsError(f"the vocoder wants a finite log mel of shape (frames, 80), not {mel.shape}.")
+        if self.model is None:
+            from bitjets_mlx.audio.griffin_lim import griffin_lim
+
+            return griffin_lim(mel)
+        batch = mx.array(mel)[None]  # (1, T, 80)
+        if not isinstance(self.model, HarmonicVocoder):
+            return np.array(self.model(batch)[0])
+        if f0 is None or voiced is None or not len(f0) == len(voiced) == len(mel):
+            raise BitjetsError("the harmonic vocoder needs f0 and voiced, one value for every frame of the mel.")
+        log_f0, gate = _usable_f0(np.asarray(f0, dtype=np.float64), np.asarray(voiced, dtype=bool))
+        samples = self.model(batch, mx.array(log_f0)[None], mx.array(gate)[None], seed)
+        return np.array(samples[0])  # (T * 256,)
+
+
+class Voice:
+    """A loaded voice. `config` is what its config.json says."""
+
+    def __init__(self, config: VoiceConfig, acoustic: BitJets, vocoder: Vocoder | None) -> None:
+        if config.statistics is None:
+            raise BitjetsError("the voice's config.json has no statistics: fetch the folder again.")
+        self.config = config
+        self.sample_rate = config.audio.sample_rate
+        self.speakers = config.speakers
+        self._acoustic = acoustic
+        self._statistics: FeatureStatistics = config.statistics
+        self._vocoder = FrameVocoder(vocoder)
+        self._index = {symbol: index for index, symbol in enumerate(config.symbols)}
+
+    def speak(
+        self,
+        text: str | None = None,
+        speaker: str | None = None,
+        *,
+        phonemes: Sequence[str] | None = None,
+        speed: float = 1.0,
+        pitch: float = 0.0,
+        energy: float = 1.0,
+        seed: int = 0,
+        lexicon: Lexicon | None = None,
+    ) -> np.ndarray:
+        """Samples, float32 (S,). The first speaker is the default; the same seed gives the same samples.
+
+        Text is spoken sentence by sentence with pauses between. `phonemes` are spoken as they are, with no token
+        added and the vocoder's output untouched.
+        """
+        style = Style(speed, pitch, energy, seed)
+        if phonemes is not None:
+            given = _one_of(text, phonemes, lexicon)
+            prediction = self._predict(given, self._speaker(speaker), style)
+            return self._vocoder(prediction.mel, prediction.f0, prediction.voiced, seed)
+        return np.concatenate(list(self.stream(text or "", speaker, style, lexicon)))
+
+    def stream(
+        self, text: str, speaker: str | None = None, style: Style | None = None, lexicon: Lexicon | None = None
+    ) -> Iterator[np.ndarray]:
+        """The samples of `speak`, sentence by sentence, in memory that does not grow with the text."""
+        for _, samples in self.utterances(text_to_phonemes(text, lexicon), speaker, style):
+            yield samples
+
+    def utterances(
+        self, sentences: Sequence[Sequence[str]], speaker: str | None = None, style: Style | None = None
+    ) -> Iterator[tuple[Prediction, np.ndarray]]:
+        """As `stream`, of sentences that are phonemes already, with what was predicted for each."""
+        style, number = style or Style(), self._speaker(speaker)
+        for index, phonemes in enumerate(sentences):
+            prediction = self._predict(phonemes, number, style)
+            mel, f0, voiced = held_edges(prediction.mel, prediction.f0, prediction.voiced)
+            samples = self._vocoder(mel, f0, voiced, style.seed + (index << 32))
+            last = index + 1 == len(sentences)
+            yield prediction, finished_sentence(samples, phonemes, last, style.speed, self.sample_rate)
+            mx.clear_cache()  # every sentence has shapes of its own: buffers of old ones would pile up
+
+    def predict(
+        self,
+        text: str | None = None,
+        speaker: str | None = None,
+        *,
+        phonemes: Sequence[str] | None = None,
+        speed: float = 1.0,
+        pitch: float = 0.0,
+        energy: float = 1.0,
+        lexicon: Lexicon | None = None,
+    ) -> Prediction:
+        """What the acoustic model says of one utterance, which is never split."""
+        given = _one_of(text, phonemes, lexicon)
+        return self._predict(given, self._speaker(speaker), Style(speed, pitch, energy))
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _speaker(self, name: str | None) -> int:
+        if name is None:
+            return 0
+        if name not in self.speakers:
+            raise BitjetsError(f"there is no speaker {name!r} in this voice: take {' or '.join(self.speakers)}.")
+        return self.speakers.index(name)
+
+    def _tokens(self, phonemes: Sequence[str]) -> mx.array:
+        unknown = [phoneme for phoneme in phonemes if phoneme not in self._index]
+        if unknown:
+            raise BitjetsError(
+                f"unknown symbol {unknown[0]!r}: use ARPAbet phonemes with stress on the vowels, such as HH AH0 L OW1."
+            )
+        return mx.array([[self._index[phoneme] for phoneme in phonemes]])  # (1, N)
+
+    def _predict(self, phonemes: Sequence[str], speaker: int, style: Style) -> Prediction:
+        model, statistics = self._acoustic, self._statistics
+        tokens = self._tokens(phonemes)
+        mask = mx.ones((1, tokens.shape[1], 1))
+        states = model.encode(tokens, mx.array([speaker]), mask)  # (1, N, D)
+        plain = model.predict_variance(states, mask)
+        durations = whole_durations(plain.log_durations, mask, style.speed)  # (1, N)
+        frame_mask = mx.ones((1, int(np.array(durations).sum()), 1))
+        pitch_step = style.pitch * SEMITONE / statistics.log_f0_std[speaker]
+        energy_step = math.log(style.energy) / statistics.energy_std[speaker]
+        variance = Variance(
+            plain.log_durations,
+            plain.pitch + max(-FURTHEST_SHIFT, min(FURTHEST_SHIFT, pitch_step)),
+            plain.energy + max(-FURTHEST_SHIFT, min(FURTHEST_SHIFT, energy_step)),
+        )
+        mel, log_f0, voiced = self._decoded(model.decode(states, variance, durations, mask, frame_mask), speaker)
+        if pitch_step or energy_step:
+            # The decoder follows a request only in part. What it would have said without one tells the difference.
+            before = self._decoded(model.decode(states, plain, durations, mask, frame_mask), speaker)
+            both = voiced & before[2] if (voiced & before[2]).any() else np.ones_like(voiced)
+            log_f0 += style.pitch * SEMITONE - np.mean(log_f0[both] - before[1][both])
+            mel += math.log(style.energy) - np.mean(mel - before[0])
+        f0 = interpolate_f0(np.exp(log_f0), voiced) if voiced.any() else np.exp(log_f0)
+        return Prediction(
+            phonemes=tuple(phonemes),
+            durations=np.array(durations[0]).astype(np.int64),
+            log_durations=np.array(plain.log_durations[0]),
+            pitch=np.array(variance.pitch[0]),
+            energy=np.array(variance.energy[0]),
+            mel=mel.astype(np.float32),
+            f0=f0.astype(np.float32),
+            voiced=voiced,
+        )
+
+    def _decoded(self, frames: Frames, speaker: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Out of normalised units: log mel (T, 80), log F0 in log Hz (T,), voicing (T,)."""
+        statistics = self._statistics
+        mx.eval(frames)
+        mel = np.array(frames.mel[0]) * np.array(statistics.mel_std) + np.array(statistics.mel_mean)
+        log_f0 = np.array(frames.log_f0[0], dtype=np.float64) * statistics.log_f0_std[speaker]
+        return mel, log_f0 + statistics.log_f0_mean[speaker], np.array(frames.voicing[0]) > 0.0
+
+
+def load_voice(folder: str | Path, vocoder: str | Path | None = None) -> Voice:
+    """Load a voice folder, all of it checked; BitjetsError names what is wrong with it.
+
+    `vocoder` is another vocoder or voice folder, to speak with its vocoder instead.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    if config.acoustic is None:
+        raise BitjetsError(f"{folder} holds a vocoder and no voice: give a folder that was packed with --acoustic.")
+    acoustic = read_acoustic(folder, config)
+    if vocoder is not None:
+        return Voice(config, acoustic, load_vocoder(vocoder).model)
+    if config.vocoder is not None:
+        return Voice(config, acoustic, read_vocoder(folder, config))
+    warnings.warn(f"{folder} has no vocoder: speaking with Griffin-Lim, which sounds metallic.", stacklevel=2)
+    return Voice(config, acoustic, None)
+
+
+def load_vocoder(folder: str | Path) -> FrameVocoder:
+    """Load the vocoder of a vocoder folder or a voice folder, checked."""
+    return FrameVocoder(read_vocoder(Path(folder), read_config(Path(folder))))
+
+
+def text_to_phonemes(text: str, lexicon: Lexicon | None = None) -> list[list[str]]:
+    """The phonemes of every sentence of a text; one with nothing speakable is left out if another has something."""
+    sentences, failure = [], None
+    for sentence in split_sentences(text, LONGEST_PIECE):
+        try:
+            sentences.append(phonemize(sentence, lexicon))
+        except BitjetsError as error:
+            failure = failure or error
+    if not sentences:
+        raise failure or BitjetsError("there is no text to speak: give some words.")
+    return sentences
+
+
+def _one_of(text: str | None, phonemes: Sequence[str] | None, lexicon: Lexicon | None) -> Sequence[str]:
+    if (text is None) == (phonemes is None):
+        raise BitjetsError("give either a text or phonemes.")
+    if phonemes is None:
+        return phonemize(text or "", lexicon)
+    if isinstance(phonemes, str) or not len(phonemes):
+        raise BitjetsError('phonemes must be a list that is not empty, such as ["HH", "AH0", "L", "OW1"].')
+    return phonemes
+
+
+def _usable_f0(f0: np.ndarray, voiced: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log F0 (T,) without holes, and the voicing gate (T,), both float32."""
+    known = np.isfinite(f0) & (f0 > 0)
+    if not known.all():
+        if (voiced & ~known).any():
+            raise BitjetsError("f0 must be a frequency in Hz in every voiced frame.")
+        f0 = interpolate_f0(f0, known) if known.any() else np.full(len(f0), 200.0)
+    return np.log(f0).astype(np.float32), voiced.astype(np.float32)

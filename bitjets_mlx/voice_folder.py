@@ -1,0 +1,261 @@
+"""Voices on disk: the folder's config.json and its weight files, written by `pack` and read by `Voice`.
+
+    config.json             everything needed to rebuild the models
+    acoustic.safetensors    ternary weights as base 3 (`*.trits`) with their scale (`*.beta`); the rest fp16
+    vocoder.safetensors     fp16
+    README.md               model card
+
+A folder may hold only a vocoder. A `_trainable` folder holds the acoustic model's latent weights and the aligner.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten, tree_unflatten
+
+from bitjets_mlx.acoustic.model import BitJets
+from bitjets_mlx.config import (
+    AcousticConfig,
+    AudioConfig,
+    FeatureStatistics,
+    HarmonicConfig,
+    HifiganConfig,
+    from_json,
+)
+from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.files import atomic_write_bytes
+from bitjets_mlx.ternary.layers import BitConv1d
+from bitjets_mlx.ternary.packing import pack_base3, packed_size, unpack_base3
+from bitjets_mlx.ternary.quantise import ternary_weights
+from bitjets_mlx.vocoder import Vocoder, build_vocoder
+from bitjets_mlx.weights_file import Arrays, check_tensors, read_weights
+
+FORMAT = 1
+CONFIG_FILE = "config.json"
+ACOUSTIC_FILE = "acoustic.safetensors"
+VOCODER_FILE = "vocoder.safetensors"
+TRAINABLE_FILE = "trainable.safetensors"
+
+Tree = Any  # nested dicts and lists of mx.array, as nn.Module.parameters() gives them
+
+
+@dataclass(frozen=True)
+class VoiceConfig:
+    """config.json of a voice, of a vocoder alone (`acoustic` None), or of a trainable folder.
+
+    `files` maps each weight file to its sha256; `origin` says which trainings the weights come from.
+    """
+
+    audio: AudioConfig
+    acoustic: AcousticConfig | None = None
+    vocoder: HarmonicConfig | HifiganConfig | None = None
+    statistics: FeatureStatistics | None = None
+    speakers: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+# -- config.json ---------------------------------------------------------------------------------------------------
+
+
+def read_config(folder: Path) -> VoiceConfig:
+    """Read and check FOLDER/config.json; BitjetsError where there is none or it is damaged."""
+    path = folder / CONFIG_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise BitjetsError(
+            f"{folder} is no voice (it has no config.json): give a folder that `python -m bitjets_mlx.pack` wrote."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise BitjetsError(f"{path} cannot be read ({error}): fetch the folder again.") from None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        found = values.get("format") if isinstance(values, dict) else None
+        raise BitjetsError(
+            f"{path} has format {found!r}, this version reads {FORMAT}: is it a voice of another version?"
+        )
+    values["audio"] = from_json(AudioConfig, values.get("audio"))
+    if values.get("acoustic") is not None:
+        values["acoustic"] = from_json(AcousticConfig, without_kind(values["acoustic"]))
+        values["statistics"] = from_json(FeatureStatistics, values.get("statistics"))
+    if values.get("vocoder") is not None:
+        values["vocoder"] = vocoder_from_json(values["vocoder"])
+    config = from_json(VoiceConfig, {"files": {}, "origin": {}} | values)
+    if not isinstance(config.files, dict) or not isinstance(config.origin, dict):
+        raise BitjetsError(f"{path} is damaged ('files' and 'origin' must be objects): fetch the folder again.")
+    _check_config(path, config)
+    return config
+
+
+def write_config(folder: Path, config: VoiceConfig) -> None:
+    """Write FOLDER/config.json."""
+    values = asdict(config)
+    if config.acoustic is not None:
+        values["acoustic"] = {"kind": "bitjets", **values["acoustic"]}
+    if config.vocoder is not None:
+        values["vocoder"] = vocoder_to_json(config.vocoder)
+    atomic_write_bytes(folder / CONFIG_FILE, (json.dumps(values, indent=1) + "\n").encode())
+
+
+def vocoder_to_json(config: HarmonicConfig | HifiganConfig) -> dict[str, Any]:
+    """A vocoder's configuration with its kind."""
+    kind = "harmonic" if isinstance(config, HarmonicConfig) else "hifigan"
+    return {"kind": kind, **asdict(config)}
+
+
+def vocoder_from_json(values: Any) -> HarmonicConfig | HifiganConfig:
+    """The inverse of `vocoder_to_json`; BitjetsError where the kind is unknown."""
+    if not isinstance(values, dict):
+        raise BitjetsError("the vocoder in config.json must be an object: the file is damaged, fetch it again.")
+    if values.get("kind") == "harmonic":
+        return from_json(HarmonicConfig, without_kind(values))
+    if values.get("kind") == "hifigan":
+        return from_json(HifiganConfig, without_kind(values))
+    raise BitjetsError(f"config.json names an unknown vocoder {values.get('kind')!r}: take harmonic or hifigan.")
+
+
+def without_kind(values: Any) -> Any:
+    """A model's JSON without the key that says which model it is."""
+    return {name: value for name, value in values.items() if name != "kind"} if isinstance(values, dict) else values
+
+
+def _check_config(path: Path, config: VoiceConfig) -> None:
+    """What the parts of a configuration must agree on."""
+    if config.audio != AudioConfig():
+        raise BitjetsError(f"{path} asks for other audio conventions than this version has ({AudioConfig()}).")
+    if config.acoustic is None:
+        return
+    statistics = asdict(config.statistics) if config.statistics else {}
+    numbers = [number for values in statistics.values() for number in values]
+    sizes = {len(values) for name, values in statistics.items() if not name.startswith("mel_")}
+    bands = {len(statistics["mel_mean"]), len(statistics["mel_std"])}
+    if (
+        sizes != {config.acoustic.speakers}
+        or len(config.speakers) != config.acoustic.speakers
+        or len(config.symbols) != config.acoustic.symbols
+        or bands != {config.acoustic.n_mels}
+        or not all(isinstance(number, int | float) and np.isfinite(number) for number in numbers)
+    ):
+        raise BitjetsError(
+            f"{path} contradicts itself (speakers, symbols, statistics and model sizes disagree): "
+            "the file is damaged, fetch it again."
+        )
+
+
+# -- weights -------------------------------------------------------------------------------------------------------
+
+
+def pack_acoustic(config: AcousticConfig, tree: Tree) -> Arrays:
+    """The arrays of acoustic.safetensors: trits and beta of ternary layers, fp16 for the rest, no aligner."""
+    weights = {name: value for name, value in named_arrays(tree).items() if not name.startswith("aligner.")}
+    arrays: Arrays = {}
+    for layer in ternary_layers(BitJets(config)):
+        trits, beta = ternary_weights(weights.pop(f"{layer}.weight").astype(mx.float32))
+        arrays[f"{layer}.trits"] = pack_base3(np.array(trits))
+        arrays[f"{layer}.beta"] = np.array(beta, dtype=np.float32)
+    return arrays | half(weights)
+
+
+def named_arrays(tree: Tree) -> dict[str, mx.array]:
+    """A tree's arrays by their dotted names."""
+    flat: Any = tree_flatten(tree)
+    return dict(flat)
+
+
+def half(weights: Mapping[str, mx.array]) -> Arrays:
+    """fp16 copies, by name."""
+    return {name: np.array(value.astype(mx.float16)) for name, value in weights.items()}
+
+
+def read_acoustic(folder: Path, config: VoiceConfig) -> BitJets:
+    """The acoustic model of a voice folder, ready to speak."""
+    assert config.acoustic is not None
+    path = folder / ACOUSTIC_FILE
+    arrays = read_weights(path, _sha256(folder, config, ACOUSTIC_FILE))
+    model: BitJets = _built(folder, BitJets, config.acoustic)
+    layers = ternary_layers(model)
+    shapes = _shapes(model)
+    expected = dict(shapes)
+    for layer in layers:
+        count = int(np.prod(expected.pop(f"{layer}.weight")))
+        expected |= {f"{layer}.trits": (packed_size(count),), f"{layer}.beta": ()}
+    check_tensors(path, arrays, expected)
+    for name, module in layers.items():
+        try:
+            trits = unpack_base3(arrays.pop(f"{name}.trits"), shapes[f"{name}.weight"])
+        except ValueError as error:
+            raise BitjetsError(f"{path}: {name}.trits is no base-3 packing ({error}): fetch it again.") from None
+        module.freeze_trits(mx.array(trits.astype(np.float32)), mx.array(arrays.pop(f"{name}.beta")))
+    _take_up(model, path, arrays)
+    return model
+
+
+def read_vocoder(folder: Path, config: VoiceConfig) -> Vocoder:
+    """The vocoder of a voice or vocoder folder, ready to speak."""
+    if config.vocoder is None:
+        raise BitjetsError(f"{folder} has no vocoder: give a folder that was packed with --vocoder.")
+    path = folder / VOCODER_FILE
+    arrays = read_weights(path, _sha256(folder, config, VOCODER_FILE))
+    model: Vocoder = _built(folder, build_vocoder, config.vocoder)
+    check_tensors(path, arrays, _shapes(model))
+    _take_up(model, path, arrays)
+    return model
+
+
+def read_trainable(folder: Path) -> Tree:
+    """The latent weights and the aligner of a `_trainable` folder, fp32: what `train --init` begins with."""
+    config = read_config(folder)
+    if config.acoustic is None or TRAINABLE_FILE not in config.files:
+        raise BitjetsError(f"{folder} is not trainable: give the voice's sister folder, named *_trainable.")
+    path = folder / TRAINABLE_FILE
+    arrays = read_weights(path, config.files[TRAINABLE_FILE])
+    model = _built(folder, BitJets, config.acoustic, True)
+    check_tensors(path, arrays, _shapes(model))
+    _take_up(model, path, arrays)
+    return model.parameters()
+
+
+def _sha256(folder: Path, config: VoiceConfig, name: str) -> str:
+    if name not in config.files:
+        raise BitjetsError(f"{folder / CONFIG_FILE} does not list {name}: fetch the folder again.")
+    return config.files[name]
+
+
+def _built(folder: Path, build: Any, *arguments: Any) -> Any:
+    """A model of random weights; BitjetsError where the configuration makes no sense."""
+    try:
+        return build(*arguments)
+    except (TypeError, ValueError, ArithmeticError, IndexError) as error:
+        raise BitjetsError(f"{folder / CONFIG_FILE} describes no model ({error}): fetch the folder again.") from None
+
+
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: value.shape for name, value in named_arrays(model.parameters()).items()}
+
+
+def ternary_layers(model: BitJets) -> dict[str, BitConv1d]:
+    """Every ternary layer of a model, by name."""
+    return {
+        name: module
+        for name, module in sorted(model.named_modules())
+        if isinstance(module, BitConv1d) and module.ternary
+    }
+
+
+def _take_up(model: nn.Module, path: Path, arrays: Arrays) -> None:
+    """Put checked arrays into a model, as fp32, and have it ready to speak."""
+    wrong = sorted(name for name, array in arrays.items() if array.dtype.kind != "f")
+    if wrong:
+        raise BitjetsError(f"{path}: {wrong[0]} holds {arrays[wrong[0]].dtype}, not floating point: fetch it again.")
+    weights = [(name, mx.array(array.astype(np.float32))) for name, array in arrays.items()]
+    model.update(tree_unflatten(weights))
+    model.eval()
+    mx.eval(model.parameters())

@@ -1,0 +1,69 @@
+"""Runs and voices of random weights, small enough to make in a test, by the same functions as real ones."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from bitjets_mlx.acoustic.model import BitJets
+from bitjets_mlx.config import AcousticConfig, AudioConfig, FeatureStatistics, HarmonicConfig, HifiganConfig
+from bitjets_mlx.text.symbols import SYMBOLS
+from bitjets_mlx.training.checkpoints import save_checkpoint
+from bitjets_mlx.training.runs import RunConfig, save_run_config
+from bitjets_mlx.vocoder import build_vocoder
+
+SPEAKERS = ("anna", "ben")
+ACOUSTIC = AcousticConfig(
+    symbols=len(SYMBOLS),
+    speakers=len(SPEAKERS),
+    width=32,
+    heads=2,
+    feed_forward=48,
+    encoder_layers=1,
+    decoder_layers=1,
+    predictor_width=24,
+    aligner_width=16,
+)
+HARMONIC = HarmonicConfig(width=16, hidden=24, layers=1)
+HIFIGAN = HifiganConfig(upsample_initial_channel=16)
+STATISTICS = FeatureStatistics(
+    mel_mean=tuple(np.linspace(-4.0, -7.0, 80).tolist()),
+    mel_std=(1.5,) * 80,
+    log_f0_mean=(5.3, 4.8),
+    log_f0_std=(0.25, 0.2),
+    energy_mean=(2.5, 2.0),
+    energy_std=(1.2, 1.4),
+    gain=(1.0, 1.5),
+)
+
+
+def write_run(folder: Path, stage: str, model: dict[str, Any], parts: dict[str, Any]) -> Path:
+    """A training run of one checkpoint."""
+    training = {"batch_size": 8, "accumulate": 4, "learning_rate": 1e-3}
+    save_run_config(folder, RunConfig(stage, "prepared", model, training, AudioConfig(), STATISTICS, SPEAKERS, SYMBOLS))
+    save_checkpoint(folder, 40, parts)
+    log = [f'{{"update": {update}, "seconds_per_update": 90.0}}\n' for update in (20, 40)]
+    (folder / "log.jsonl").write_text("".join(log))
+    return folder
+
+
+def acoustic_run(folder: Path, seed: int = 0) -> Path:
+    """A run of --stage acoustic. Its random model says 3 to 10 frames a token and is partly voiced."""
+    mx.random.seed(seed)
+    model = BitJets(ACOUSTIC, with_aligner=True)
+    model.duration.head.bias = mx.array([1.9])
+    model.duration.head.weight = 0.1 * model.duration.head.weight
+    model.projection.weight = 0.3 * model.projection.weight
+    model.projection.bias = mx.zeros(model.projection.bias.shape).at[81].add(0.5)
+    parts = {"ema": model.parameters()}
+    return write_run(folder, "acoustic", {"kind": "bitjets", **asdict(ACOUSTIC)}, parts)
+
+
+def vocoder_run(folder: Path, config: HarmonicConfig | HifiganConfig = HARMONIC, seed: int = 1) -> Path:
+    """A run of --stage vocoder."""
+    mx.random.seed(seed)
+    kind = "harmonic" if isinstance(config, HarmonicConfig) else "hifigan"
+    parts = {"ema": build_vocoder(config).parameters()}
+    return write_run(folder, "vocoder", {"kind": kind, **asdict(config)}, parts)
