@@ -8,7 +8,7 @@ from mlx.utils import tree_flatten
 from bitjets_mlx.audio.spectrogram import log_mel, stft_parts
 from bitjets_mlx.config import HarmonicConfig
 from bitjets_mlx.vocoder import HarmonicVocoder, build_vocoder
-from bitjets_mlx.vocoder.harmonic import MARGIN, excitation_samples, frame_spectrum, pulse_train, randomness
+from bitjets_mlx.vocoder.harmonic import MARGIN, excitation_samples, frame_spectrum, pulse_train, white_noise
 
 STEP = 0.3  # of finite differences; smaller ones drown in float32's rounding
 SMALL = HarmonicConfig(width=16, hidden=24, layers=2)
@@ -101,21 +101,30 @@ def test_extreme_features_stay_finite(model: HarmonicVocoder) -> None:
 
 
 def test_noise_has_unit_variance_and_depends_on_the_key() -> None:
-    noise, phase = randomness(mx.random.key(1), 4, 100)
+    noise = white_noise(mx.random.key(1), 4, 100)
+    assert noise.shape == (4, excitation_samples(100))
     assert abs(float(mx.var(noise)) - 1.0) < 0.02
     assert abs(float(mx.mean(noise))) < 0.01
-    assert phase.shape == (4,)
-    assert not bool(mx.array_equal(noise, randomness(mx.random.key(2), 4, 100)[0]))
+    assert not bool(mx.array_equal(noise, white_noise(mx.random.key(2), 4, 100)))
+
+
+def test_sounds_of_one_call_differ_by_their_noise_only(model: HarmonicVocoder) -> None:
+    inputs, phase = features(12), mx.array([0.25])
+    noises = [white_noise(mx.random.key(seed), 1, 12) for seed in (1, 2, 1)]
+    first, second, again = model.synthesise(*inputs, phase, *noises)
+    assert bool(mx.array_equal(first, again))
+    assert not bool(mx.array_equal(first, second))
+    assert bool(mx.array_equal(second, model.synthesise(*inputs, phase, noises[1])[0]))
 
 
 def test_gradient_by_finite_differences(model: HarmonicVocoder) -> None:
     inputs = features(6)
-    noise, phase = randomness(mx.random.key(0), 1, 6)
+    noise, phase = white_noise(mx.random.key(0), 1, 6), mx.array([0.25])
     target = 0.1 * mx.random.normal((1, 6 * 256), key=mx.random.key(5))
 
     def loss(parameters: dict) -> mx.array:
         model.update(parameters)
-        return mx.mean(mx.square(model.synthesise(*inputs, noise, phase) - target)) * 100
+        return mx.mean(mx.square(model.synthesise(*inputs, phase, noise)[0] - target)) * 100
 
     parameters = model.parameters()
     gradient = dict(tree_flatten(mx.grad(loss)(parameters)))

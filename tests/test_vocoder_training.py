@@ -48,21 +48,37 @@ def discriminators() -> Discriminators:
     return Discriminators(DiscriminatorConfig(band_sizes=(512,), bands=4, band_channels=8, periods=(3,)))
 
 
+def spectral(x: mx.array, y: mx.array) -> list[float]:
+    return [float(loss) for loss in losses.spectral_losses(losses.spectra(x), losses.spectra(y))]
+
+
 def test_spectral_losses_are_zero_for_the_same_sound_and_know_the_level() -> None:
     x = batch()["audio"]
-    same = losses.spectral_losses(x, x)
-    assert [float(loss) for loss in same] == pytest.approx([0.0, 0.0], abs=0.002)
-    stft_loss, mel_loss = losses.spectral_losses(2.0 * x, x)
-    assert float(mel_loss) == pytest.approx(math.log(2.0), rel=1e-3)
-    assert float(stft_loss) == pytest.approx(1.0 + math.log(2.0), rel=1e-2)  # convergence 1, log distance ln 2
+    assert spectral(x, x) == pytest.approx([0.0, 0.0], abs=0.002)
+    stft_loss, mel_loss = spectral(2.0 * x, x)
+    assert mel_loss == pytest.approx(math.log(2.0), rel=1e-3)
+    assert stft_loss == pytest.approx(1.0 + math.log(2.0), rel=1e-2)  # convergence 1, log distance ln 2
 
 
 def test_spectral_losses_of_a_batch_are_the_mean_of_its_clips() -> None:
     x, y = batch(0)["audio"], batch(1)["audio"] * mx.array([[1.0], [0.5], [3.0], [0.1]])
-    together = losses.spectral_losses(x, y)
-    alone = [losses.spectral_losses(x[i : i + 1], y[i : i + 1]) for i in range(4)]
-    for k in range(2):
-        assert float(together[k]) == pytest.approx(np.mean([float(one[k]) for one in alone]), rel=1e-5)
+    alone = [spectral(x[i : i + 1], y[i : i + 1]) for i in range(4)]
+    assert spectral(x, y) == pytest.approx(np.mean(alone, axis=0), rel=1e-5)
+
+
+def test_energy_distance_is_smallest_at_the_true_level_of_noise() -> None:
+    """Noise as loud as the real one is best with repulsion; without, a quieter one is, and a constant tone too."""
+    real, one, other = (mx.random.normal((8, 4096), key=mx.random.key(seed)) for seed in range(3))
+    for repulsion, best in ((1.0, 1.0), (0.0, 0.8)):
+        levels = np.arange(0.6, 1.5, 0.1)
+        values = [
+            float(losses.energy_distance_losses(float(level) * one, float(level) * other, real, repulsion)[0])
+            for level in levels
+        ]
+        assert levels[int(np.argmin(values))] == pytest.approx(best, abs=0.11)
+    plain = 0.5 * (np.array(spectral(one, real)) + np.array(spectral(other, real)))
+    got = [float(loss) for loss in losses.energy_distance_losses(one, other, real, 0.0)]
+    assert got == pytest.approx(plain, rel=1e-5)
 
 
 def test_adversarial_losses() -> None:
@@ -172,7 +188,7 @@ def test_hifigan_trains_with_the_same_functions(discriminators: Discriminators) 
     mx.random.seed(0)
     model = HifiganGenerator(HifiganConfig(upsample_initial_channel=16))
     one = batch(size=1)
-    assert generate(model, one).shape == (1, 2560)
+    assert [sound.shape for sound in generate(model, one, 2)] == [(1, 2560)]
     loss, metrics = generator_loss(model, discriminators, one, ONE, CONFIG)
     assert bool(mx.isfinite(loss))
     assert set(metrics) == {"stft_loss", "mel_loss", "generator_adversarial_loss", "feature_matching_loss", "loss"}

@@ -13,12 +13,14 @@ import mlx.nn as nn
 from bitjets_mlx.config import AudioConfig
 from bitjets_mlx.training.vocoder_losses import (
     discriminator_adversarial_loss,
+    energy_distance_losses,
     feature_matching_loss,
     generator_adversarial_loss,
+    spectra,
     spectral_losses,
 )
 from bitjets_mlx.vocoder.discriminators import Discriminators
-from bitjets_mlx.vocoder.harmonic import HarmonicVocoder, randomness
+from bitjets_mlx.vocoder.harmonic import HarmonicVocoder, white_noise
 
 Batch = dict[str, mx.array]
 HOP = AudioConfig.hop
@@ -44,6 +46,7 @@ class VocoderTrainingConfig:
     ema: float = 0.999
     stft_weight: float = 2.0
     mel_weight: float = 3.0
+    repulsion: float = 1.0  # of two sounds made from the same features; 0 makes one only (see energy_distance_losses)
     adversarial_from: float = 0.75  # of all updates; 1 trains without discriminators
     adversarial_ramp: int = 300  # updates until the adversarial losses have their full weight
     adversarial_frames: int = 32  # what the discriminators see of a segment
@@ -61,12 +64,14 @@ def augment(batch: Batch, config: VocoderTrainingConfig) -> Batch:
     return {**batch, "mel": mel, "audio": batch["audio"] * mx.exp(gain)}
 
 
-def generate(generator: nn.Module, batch: Batch) -> mx.array:
-    """The generator's samples for a batch: (B, T * 256)."""
+def generate(generator: nn.Module, batch: Batch, sounds: int = 1) -> list[mx.array]:
+    """`sounds` x (B, T * 256) for the same features, each with its own noise; HiFi-GAN has none and makes one."""
     if not isinstance(generator, HarmonicVocoder):
-        return generator(batch["mel"])
-    noise, phase = randomness(mx.random.split(batch["key"], 3)[1], *batch["mel"].shape[:2])
-    return generator.synthesise(batch["mel"], batch["log_f0"], batch["voiced"], noise, phase)
+        return [generator(batch["mel"])]
+    keys = mx.random.split(mx.random.split(batch["key"], 3)[1], 1 + sounds)
+    phase = mx.random.uniform(shape=(batch["mel"].shape[0],), key=keys[0])
+    noises = [white_noise(key, *batch["mel"].shape[:2]) for key in keys[1:]]
+    return generator.synthesise(batch["mel"], batch["log_f0"], batch["voiced"], phase, *noises)
 
 
 def crop(audio: mx.array, batch: Batch, frames: int) -> mx.array:
@@ -87,8 +92,11 @@ def generator_loss(
 ) -> tuple[mx.array, dict[str, mx.array]]:
     """Spectral losses, and with discriminators LSGAN and feature matching; a scalar and its parts."""
     batch = augment(batch, config)
-    generated = generate(generator, batch)
-    stft_loss, mel_loss = spectral_losses(generated, batch["audio"])
+    generated, *others = generate(generator, batch, 2 if config.repulsion else 1)
+    if others:
+        stft_loss, mel_loss = energy_distance_losses(generated, others[0], batch["audio"], config.repulsion)
+    else:
+        stft_loss, mel_loss = spectral_losses(spectra(generated), spectra(batch["audio"]))
     loss = config.stft_weight * stft_loss + config.mel_weight * mel_loss
     metrics = {"stft_loss": stft_loss, "mel_loss": mel_loss}
     if discriminators is not None:
@@ -107,7 +115,7 @@ def discriminator_loss(
 ) -> tuple[mx.array, dict[str, mx.array]]:
     """LSGAN loss of the discriminators on real and generated audio; a scalar and its parts."""
     batch = augment(batch, config)
-    generated = mx.stop_gradient(generate(generator, batch))
+    generated = mx.stop_gradient(generate(generator, batch)[0])
     fake_scores, _ = discriminators(crop(generated, batch, config.adversarial_frames))
     real_scores, _ = discriminators(crop(batch["audio"], batch, config.adversarial_frames))
     loss = discriminator_adversarial_loss(real_scores, fake_scores)

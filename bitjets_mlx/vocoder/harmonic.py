@@ -31,15 +31,10 @@ def excitation_samples(frames: int) -> int:
     return frames * HOP + 2 * MARGIN
 
 
-def randomness(key: mx.array, batch: int, frames: int) -> tuple[mx.array, mx.array]:
-    """White noise of unit variance (B, S + 768) and initial phases (B,) in cycles.
-
-    The noise is uniform: after an STFT of 1024 samples nobody can tell it from Gaussian noise, which costs more.
-    """
-    noise_key, phase_key = mx.random.split(key)
+def white_noise(key: mx.array, batch: int, frames: int) -> mx.array:
+    """Noise of unit variance, (B, S + 768). Uniform: after an STFT nobody can tell, and Gaussian costs more."""
     limit = math.sqrt(3.0)
-    noise = mx.random.uniform(-limit, limit, (batch, excitation_samples(frames)), key=noise_key)
-    return noise, mx.random.uniform(shape=(batch,), key=phase_key)
+    return mx.random.uniform(-limit, limit, (batch, excitation_samples(frames)), key=key)
 
 
 def pulse_train(log_f0: mx.array, voiced: mx.array, initial_phase: mx.array) -> mx.array:
@@ -141,23 +136,30 @@ class HarmonicVocoder(nn.Module):
         return pulse_gain * real, pulse_gain * imaginary, noise_gain
 
     def synthesise(
-        self, mel: mx.array, log_f0: mx.array, voiced: mx.array, noise: mx.array, initial_phase: mx.array
-    ) -> mx.array:
-        """Samples from given randomness: noise (B, S + 768) of unit variance, phase (B,) in cycles -> (B, S)."""
+        self,
+        mel: mx.array,
+        log_f0: mx.array,
+        voiced: mx.array,
+        initial_phase: mx.array,
+        *noises: mx.array,
+    ) -> list[mx.array]:
+        """Samples for given randomness, once for each noise: phase (B,) in cycles, noise (B, S + 768) -> (B, S)."""
         pulses = pulse_train(log_f0, voiced, initial_phase)  # (B, S+768)
         pulse_real, pulse_imaginary = map(mx.stop_gradient, frame_spectrum(pulses, self._window))
-        noise_real, noise_imaginary = map(mx.stop_gradient, frame_spectrum(noise, self._window))
         real, imaginary, gain = self.filters(mel, log_f0, voiced)  # 3 x (B, T, 513)
-        return istft_parts(
-            pulse_real * real - pulse_imaginary * imaginary + noise_real * gain,
-            pulse_real * imaginary + pulse_imaginary * real + noise_imaginary * gain,
-            HOP,
-        )  # (B, S)
+        voice_real = pulse_real * real - pulse_imaginary * imaginary
+        voice_imaginary = pulse_real * imaginary + pulse_imaginary * real
+        sounds = []
+        for noise in noises:
+            noise_real, noise_imaginary = map(mx.stop_gradient, frame_spectrum(noise, self._window))
+            sounds.append(istft_parts(voice_real + noise_real * gain, voice_imaginary + noise_imaginary * gain, HOP))
+        return sounds  # (B, S) each
 
     def __call__(self, mel: mx.array, log_f0: mx.array, voiced: mx.array, seed: int = 0) -> mx.array:
         """(B, T, 80), (B, T), (B, T) -> (B, T * 256); the same seed gives the same samples."""
-        noise, phase = randomness(mx.random.key(seed), mel.shape[0], mel.shape[1])
-        return self.synthesise(mel, log_f0, voiced, noise, phase)
+        noise_key, phase_key = mx.random.split(mx.random.key(seed))
+        phase = mx.random.uniform(shape=(mel.shape[0],), key=phase_key)
+        return self.synthesise(mel, log_f0, voiced, phase, white_noise(noise_key, *mel.shape[:2]))[0]
 
 
 def envelope_matrix(n_mels: int) -> np.ndarray:
