@@ -10,6 +10,7 @@ import numpy as np
 
 TRITS_A_BYTE = 5
 BASE3_PLACES = np.array([81, 27, 9, 3, 1], dtype=np.uint8)  # most significant digit first
+_TRITS_OF_BYTE = np.array([0, 1, -1], dtype=np.int8)[np.arange(243)[:, None] // BASE3_PLACES % 3]  # (243, 5)
 CODES_A_WORD = 16
 CODE_GROUP = 32  # `quantized_matmul` wants the input axis to be a multiple of this
 
@@ -40,12 +41,10 @@ def unpack_base3(packed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         raise ValueError(f"{count} trits take {packed_size(count)} bytes, not {packed.dtype} {packed.shape}")
     if packed.size and packed.max() > 242:
         raise ValueError("a byte above 242 stands for no five trits")
-    digits = (packed[:, None] // BASE3_PLACES % 3).reshape(-1)  # (bytes * 5,)
-    if digits[count:].any():
+    trits = _TRITS_OF_BYTE[packed].reshape(-1)  # (bytes * 5,)
+    if trits[count:].any():
         raise ValueError("the padding after the last trit is not zero")
-    trits = digits[:count].astype(np.int8)
-    trits[trits == 2] = -1
-    return trits.reshape(shape)
+    return trits[:count].reshape(shape)
 
 
 def pack_codes(trits: np.ndarray) -> np.ndarray:
