@@ -10,15 +10,18 @@ phonemes up afresh.
 import argparse
 import os
 import re
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
+from bitjets_mlx import text
 from bitjets_mlx.config import AudioConfig
 from bitjets_mlx.data import checks
 from bitjets_mlx.data.checks import Inspection
@@ -39,21 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     utterances = [one for name, folder in options.speaker for one in read_corpus(name, folder)]
     options.out.mkdir(parents=True, exist_ok=True)
     inspections = inspect_all(utterances, options)
-    gains = checks.speaker_gains(inspections, usable_speakers(inspections, speakers))
-    jobs = extract_all(utterances, inspections, dict(zip(speakers, gains, strict=True)), options)
+    gains = dict(zip(speakers, checks.speaker_gains(inspections, usable_speakers(inspections, speakers)), strict=True))
+    jobs = extract_all(utterances, inspections, gains, options)
     clips = make_clips(utterances, inspections, jobs, options)
     checks.write_table(options.out / "checks.csv", inspections)
     if options.plot:
-        from bitjets_mlx.data.checks_plot import draw_checks  # matplotlib, wanted nowhere else
+        from bitjets_mlx.data.checks_plot import draw_checks  # needs matplotlib, which nothing else here does
 
         draw_checks(options.out / "checks.png", inspections)
     usable_speakers(inspections, speakers)  # extraction and phonemes may have left clips out
-    from bitjets_mlx.text.symbols import SYMBOLS
-
     loaded = ((clip.speaker, load_features(options.out / clip.features)) for clip in clips if clip.split == "train")
-    statistics = measure_statistics(loaded, speakers, gains)
-    write_prepared(options.out, speakers, SYMBOLS, statistics, clips)
-    report(options.out, clips, inspections, dict(zip(speakers, gains, strict=True)))
+    statistics = measure_statistics(loaded, speakers, list(gains.values()))
+    write_prepared(options.out, speakers, text.SYMBOLS, statistics, clips)
+    report(options.out, clips, inspections, gains)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -61,8 +62,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bitjets_mlx.prepare", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--speaker", action="append", required=True, metavar="NAME=DIR", help="may be repeated")
     parser.add_argument("--out", type=Path, required=True, help="folder for the prepared data")
-    parser.add_argument("--validation", type=float, metavar="N", help="sentences a speaker held out, or a fraction "
-                        "below 1 (default: 5 %%, at least 25, at most 50)")  # fmt: skip
+    held_out = "sentences a speaker held out, or a fraction below 1 (default: 5 %%, at least 25, at most 50)"
+    parser.add_argument("--validation", type=float, metavar="N", help=held_out)
     parser.add_argument("--seed", type=int, default=0, help="chooses other validation sentences")
     parser.add_argument("--shortest", type=float, default=0.4, help="seconds (default %(default)s)")
     parser.add_argument("--longest", type=float, default=20.0, help="seconds (default %(default)s)")
@@ -101,9 +102,7 @@ def usable_speakers(inspections: Sequence[Inspection], speakers: Sequence[str]) 
     for speaker in speakers:
         own = [item for item in inspections if item.speaker == speaker]
         if all(item.faults for item in own):
-            raise BitjetsError(
-                f"Speaker {speaker} has no usable recording among {len(own)}: the first one is {own[0].faults[0]!r}."
-            )
+            raise BitjetsError(f"None of {speaker}'s {len(own)} recordings can be used: {own[0].faults[0]}")
     return speakers
 
 
@@ -141,8 +140,6 @@ def make_clips(
     options: argparse.Namespace,
 ) -> list[Clip]:
     """Phonemes and split of every usable clip; a text that cannot be spoken becomes a fault."""
-    from bitjets_mlx import text
-
     lexicon = text.load_lexicon(options.lexicon) if options.lexicon else None
     validation = choose_validation(
         [one for one, item in zip(utterances, inspections, strict=True) if not item.faults],
@@ -180,7 +177,7 @@ def parallel(work: Callable[[In], Out], items: Sequence[In], workers: int) -> It
         return
     threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     os.environ.update({name: "1" for name in threads})  # inherited: the processes fill the cores already
-    pool = ProcessPoolExecutor(min(workers, len(items)), mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(min(workers, len(items)), get_context("spawn"), start_worker)
     try:
         yield from pool.map(work, items, chunksize=4)
     except BrokenProcessPool:
@@ -191,13 +188,27 @@ def parallel(work: Callable[[In], Out], items: Sequence[In], workers: int) -> It
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+def start_worker() -> None:
+    """Leave Ctrl-C to the parent process, and end with it, even where it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """Wait for the parent process to end, then end at once: nobody would take the results."""
+    parent = parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
+
+
 def report(folder: Path, clips: Sequence[Clip], inspections: Sequence[Inspection], gains: dict[str, float]) -> None:
     """What came out, in a few lines."""
     for speaker, gain in gains.items():
         own = [clip for clip in clips if clip.speaker == speaker]
         minutes = sum(clip.samples for clip in own) / AudioConfig().sample_rate / 60
         held_out = sum(clip.split == "validation" for clip in own)
-        print(f"{speaker}: {len(own)} clips, {minutes:.1f} minutes, {held_out} of them for validation, gain {gain:.2f}")
+        print(f"{speaker}: {len(own)} clips ({held_out} for validation), {minutes:.1f} minutes, gain {gain:.2f}")
     faulty = [item for item in inspections if item.faults]
     for item in faulty[:10]:
         print(f"left out {item.speaker}/{item.id}: {'; '.join(item.faults)}")

@@ -8,6 +8,7 @@ import math
 import struct
 import warnings
 import wave
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -79,27 +80,34 @@ def _check_complete_wav(path: Path) -> None:
     raise BitjetsError(f"{path} is truncated (a WAV file without sound data): copy it again.")
 
 
-def resample(audio: np.ndarray, rate: int, new_rate: int, zero_crossings: int = 24) -> np.ndarray:
-    """Band-limited resampling with a Kaiser-windowed sinc: float32 (S,) -> (ceil(S new_rate / rate),)."""
+def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """Band-limited resampling with a Kaiser-windowed sinc: float (S,) -> float32 (ceil(S new_rate / rate),)."""
     if rate == new_rate:
         return np.ascontiguousarray(audio, dtype=np.float32)
     divisor = math.gcd(rate, new_rate)
     up, down = new_rate // divisor, rate // divisor
+    kernels = _sinc_kernels(up, down)  # (up, taps)
+    taps = kernels.shape[1]
+    padded = np.pad(audio.astype(np.float32), (taps // 2 - 1, taps // 2 + 1))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, taps)  # row s: the inputs around sample s
+    length = -(-len(audio) * up // down)
+    output = np.empty(length, np.float32)
+    for start in range(0, length, 1 << 15):  # in blocks, as the gathered windows are large
+        place = np.arange(start, min(start + (1 << 15), length), dtype=np.int64) * down
+        output[start : start + len(place)] = np.einsum("st,st->s", windows[place // up], kernels[place % up])
+    return output
+
+
+@lru_cache(maxsize=4)
+def _sinc_kernels(up: int, down: int, zero_crossings: int = 24, beta: float = 9.0) -> np.ndarray:
+    """Interpolation kernels for the `up` places between two input samples: (up, taps)."""
     cutoff = 0.95 * min(1.0, up / down)  # of the input's Nyquist frequency; the rest is transition band
     half = math.ceil(zero_crossings / cutoff)
     taps = np.arange(-half + 1, half + 1)  # input samples around each output sample
-    offset = taps[None, :] - np.arange(up)[:, None] / up  # (up, 2 half), one row for each phase
-    kernel = cutoff * np.sinc(cutoff * offset)
-    kernel *= np.i0(9.0 * np.sqrt(np.maximum(0.0, 1 - (offset / half) ** 2))) / np.i0(9.0)
-    kernel = (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)
-    padded = np.pad(audio.astype(np.float32), (half, half + 1))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half)  # row s covers inputs s - half ...
-    length = -(-len(audio) * up // down)
-    output = np.empty(length, np.float32)
-    for start in range(0, length, 1 << 15):  # in blocks: the gathered windows are large
-        place = np.arange(start, min(start + (1 << 15), length), dtype=np.int64) * down
-        output[start : start + len(place)] = np.einsum("st,st->s", windows[place // up + 1], kernel[place % up])
-    return output
+    offset = taps[None, :] - np.arange(up)[:, None] / up  # (up, taps)
+    window = np.i0(beta * np.sqrt(np.maximum(0.0, 1 - (offset / half) ** 2))) / np.i0(beta)
+    kernels = window * np.sinc(cutoff * offset)
+    return (kernels / kernels.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def write_wav(path: str | Path, audio: np.ndarray, sample_rate: int = 22050) -> None:

@@ -38,7 +38,7 @@ def draw_checks(path: Path, inspections: Sequence[Inspection]) -> None:
     for item in [item for item in inspections if item.faults and item.seconds > 0][:20]:
         paces.annotate(item.id, (item.seconds, item.characters), fontsize=7)
     lengths.set(title="length", xlabel="seconds", ylabel="clips")
-    lengths.legend()
+    lengths.legend(loc="upper right")
     levels.set(title="level (x: left out)", xlabel="loud frames, dB", ylabel="peak, dB")
     paces.set(title="text against audio (x: left out)", xlabel="seconds", ylabel="characters")
     noise.set(title="noise floor (x: left out)", xlabel="loud frames, dB", ylabel="quiet frames, dB")
