@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+import bitjets_mlx  # noqa: F401  before any test imports mlx.core, so that it gets the fast BLAS
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
