@@ -6,6 +6,7 @@ the one inside numpy's wheel through a stub of four functions that is compiled o
 `BITJETS_BLAS=off` turns it off. On other systems nothing happens.
 """
 
+import contextlib
 import ctypes
 import ctypes.util
 import functools
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 _STUB = """
@@ -118,6 +120,25 @@ def set_blas_threads(threads: int) -> None:
         if hasattr(process, name):
             getattr(process, name)(ctypes.c_int(threads))
             return
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Inside, a matrix product uses one thread (OpenBLAS only).
+
+    The products of speaking are so small that more threads gain little on an idle machine, and on a busy one their
+    waiting for each other makes everything tens of times slower.
+    """
+    process = ctypes.CDLL(None)
+    names = ("scipy_openblas_get_num_threads64_", "openblas_get_num_threads")
+    before = next((getattr(process, name)() for name in names if hasattr(process, name)), 1)
+    if before > 1:
+        set_blas_threads(1)
+    try:
+        yield
+    finally:
+        if before > 1:
+            set_blas_threads(before)
 
 
 def cpu_cores() -> int:

@@ -17,10 +17,12 @@ import mlx.core as mx
 import numpy as np
 
 from bitjets_mlx.acoustic.model import BitJets, Frames, Variance, whole_durations
+from bitjets_mlx.audio.griffin_lim import griffin_lim
 from bitjets_mlx.audio.joins import finished_sentence, held_edges
 from bitjets_mlx.audio.pitch import interpolate_f0
 from bitjets_mlx.config import FeatureStatistics
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.platform import one_blas_thread
 from bitjets_mlx.text import phonemize, split_sentences
 from bitjets_mlx.vocoder import Vocoder
 from bitjets_mlx.vocoder.harmonic import HarmonicVocoder
@@ -86,10 +88,12 @@ class FrameVocoder:
         mel = np.asarray(mel, dtype=np.float32)
         if mel.ndim != 2 or mel.shape[1] != 80 or not len(mel) or not np.isfinite(mel).all():
             raise BitjetsError(f"the vocoder wants a finite log mel of shape (frames, 80), not {mel.shape}.")
-        if self.model is None:
-            from bitjets_mlx.audio.griffin_lim import griffin_lim
+        with one_blas_thread():
+            return self._samples(mel, f0, voiced, seed)
 
-            return griffin_lim(mel)
+    def _samples(self, mel: np.ndarray, f0: np.ndarray | None, voiced: np.ndarray | None, seed: int) -> np.ndarray:
+        if self.model is None:
+            return griffin_lim(mel, seed=seed)
         batch = mx.array(mel)[None]  # (1, T, 80)
         if not isinstance(self.model, HarmonicVocoder):
             return np.array(self.model(batch)[0])
@@ -190,6 +194,7 @@ class Voice:
             )
         return mx.array([[self._index[phoneme] for phoneme in phonemes]])  # (1, N)
 
+    @one_blas_thread()
     def _predict(self, phonemes: Sequence[str], speaker: int, style: Style) -> Prediction:
         model, statistics = self._acoustic, self._statistics
         tokens = self._tokens(phonemes)
