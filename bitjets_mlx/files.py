@@ -22,6 +22,9 @@ def atomic_write(path: str | Path, sync: bool = True) -> Iterator[Path]:
         if sync:
             _sync(temporary)
         os.replace(temporary, path)
+    except OSError as error:  # a full disk does not say by itself which file it was
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -81,6 +81,11 @@ def _frames(audio: np.ndarray, window: int, config: PitchConfig) -> np.ndarray:
     return views[:: config.hop][: len(audio) // config.hop]
 
 
+def _fft_size(samples: int) -> int:
+    """The next even size that is quick: 2^a, 3 * 2^a or 5 * 2^a."""
+    return min(factor << max(1, (-(-samples // factor) - 1).bit_length()) for factor in (1, 3, 5))
+
+
 # The long window: pYIN on a few candidates.
 
 
@@ -104,8 +109,9 @@ def _yin(audio: np.ndarray, config: PitchConfig) -> np.ndarray:
     window = config.long_window
     longest = int(config.sample_rate / config.f_min) + 2
     frames = _frames(audio, window, config)
-    spectrum = np.fft.rfft(frames, 2 * window)
-    correlation = np.fft.irfft(spectrum.real**2 + spectrum.imag**2)[:, : longest + 1]  # (T, lags)
+    size = _fft_size(window + longest + 1)
+    spectrum = np.fft.rfft(frames, size)
+    correlation = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, size)[:, : longest + 1]  # (T, lags)
     sums = np.cumsum(np.square(frames), axis=1)
     head = np.pad(sums[:, :longest], ((0, 0), (1, 0)))  # energy of the first `lag` samples
     difference = 2 * (sums[:, -1:] - correlation) - head
@@ -200,12 +206,13 @@ def _autocorrelation(audio: np.ndarray, config: PitchConfig) -> tuple[np.ndarray
     window = config.short_window
     frames = _frames(audio, window, config)
     taper = np.hanning(window + 2)[1:-1]
-    hertz = np.fft.rfftfreq(2 * window, 1 / config.sample_rate)
-    passed = np.clip(2 * hertz / config.low_cut - 1, 0, 1) * np.clip(3 - 2 * hertz / config.high_cut, 0, 1)
-    spectrum = np.fft.rfft(frames * taper, 2 * window)
     longest = int(config.sample_rate / config.f_min) + 3
-    correlation = np.fft.irfft((spectrum.real**2 + spectrum.imag**2) * passed)[:, :longest]  # (T, lags)
-    own = np.fft.irfft(np.abs(np.fft.rfft(taper, 2 * window)) ** 2)[:longest]
+    size = _fft_size(window + longest)
+    hertz = np.fft.rfftfreq(size, 1 / config.sample_rate)
+    passed = np.clip(2 * hertz / config.low_cut - 1, 0, 1) * np.clip(3 - 2 * hertz / config.high_cut, 0, 1)
+    spectrum = np.fft.rfft(frames * taper, size)
+    correlation = np.fft.irfft((spectrum.real**2 + spectrum.imag**2) * passed, size)[:, :longest]  # (T, lags)
+    own = np.fft.irfft(np.abs(np.fft.rfft(taper, size)) ** 2, size)[:longest]
     middle = np.abs(frames[:, window // 4 : 3 * window // 4]).max(axis=1)  # (T,)
     return correlation / np.maximum(correlation[:, :1], 1e-12) / (own / own[0]), middle / max(middle.max(), 1e-12)
 
