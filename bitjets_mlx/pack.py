@@ -47,8 +47,8 @@ def main() -> None:
         raise BitjetsError("--trainable keeps the acoustic model's latent weights: give --acoustic RUN too.")
     notes = _read_text(arguments.notes) if arguments.notes else ""
     measured = json.loads(_read_text(arguments.measured)) if arguments.measured else None
-    acoustic = _acoustic_part(Path(arguments.acoustic)) if arguments.acoustic else None
-    vocoder = _vocoder_part(Path(arguments.vocoder)) if arguments.vocoder else None
+    acoustic = acoustic_part(Path(arguments.acoustic)) if arguments.acoustic else None
+    vocoder = vocoder_part(Path(arguments.vocoder)) if arguments.vocoder else None
     write_voice(output, acoustic, vocoder, notes, measured)
     _say_sizes(output)
     if arguments.trainable and acoustic is not None:
@@ -99,7 +99,7 @@ def write_trainable(folder: Path, acoustic: Part, notes: str = "") -> None:
         atomic_write_bytes(scratch / "README.md", card.encode())
 
 
-def _acoustic_part(run: Path) -> Part:
+def acoustic_part(run: Path) -> Part:
     """The averaged weights of an acoustic run."""
     config = load_run_config(run)
     if config.stage != "acoustic":
@@ -116,7 +116,7 @@ def _acoustic_part(run: Path) -> Part:
     return Part(voice, tree=tree)
 
 
-def _vocoder_part(source: Path) -> Part:
+def vocoder_part(source: Path) -> Part:
     """The averaged generator of a vocoder run, or the vocoder of a voice or vocoder folder as it is."""
     if not (source / VOCODER_FILE).exists():
         config = load_run_config(source)

@@ -9,6 +9,7 @@ import numpy as np
 
 from bitjets_mlx.acoustic.model import BitJets
 from bitjets_mlx.config import AcousticConfig, AudioConfig, FeatureStatistics, HarmonicConfig, HifiganConfig
+from bitjets_mlx.pack import acoustic_part, vocoder_part, write_voice
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.checkpoints import save_checkpoint
 from bitjets_mlx.training.runs import RunConfig, save_run_config
@@ -50,13 +51,16 @@ def write_run(folder: Path, stage: str, model: dict[str, Any], parts: dict[str, 
 
 
 def acoustic_run(folder: Path, seed: int = 0) -> Path:
-    """A run of --stage acoustic. Its random model says 3 to 10 frames a token and is partly voiced."""
+    """A run of --stage acoustic. Its random model says about 3 to 9 frames a token, half of them voiced."""
     mx.random.seed(seed)
     model = BitJets(ACOUSTIC, with_aligner=True)
     model.duration.head.bias = mx.array([1.9])
-    model.duration.head.weight = 0.1 * model.duration.head.weight
-    model.projection.weight = 0.3 * model.projection.weight
-    model.projection.bias = mx.zeros(model.projection.bias.shape).at[81].add(0.5)
+    model.eval()
+    tokens, mask = mx.arange(len(SYMBOLS))[None], mx.ones((1, len(SYMBOLS), 1))
+    states = model.encode(tokens, mx.array([0]), mask)
+    variance, durations = model.predict_variance(states, mask), mx.full((1, len(SYMBOLS)), 4)
+    frames = model.decode(states, variance, durations, mask, mx.ones((1, 4 * len(SYMBOLS), 1)))
+    model.projection.bias = mx.zeros(ACOUSTIC.n_mels + 2).at[-1].add(-mx.mean(frames.voicing))
     parts = {"ema": model.parameters()}
     return write_run(folder, "acoustic", {"kind": "bitjets", **asdict(ACOUSTIC)}, parts)
 
@@ -67,3 +71,11 @@ def vocoder_run(folder: Path, config: HarmonicConfig | HifiganConfig = HARMONIC,
     kind = "harmonic" if isinstance(config, HarmonicConfig) else "hifigan"
     parts = {"ema": build_vocoder(config).parameters()}
     return write_run(folder, "vocoder", {"kind": kind, **asdict(config)}, parts)
+
+
+def tiny_voice(folder: Path, vocoder: HarmonicConfig | HifiganConfig | None = HARMONIC) -> Path:
+    """A packed voice in FOLDER/tiny, and the runs it comes from in FOLDER/acoustic and FOLDER/vocoder."""
+    acoustic = acoustic_part(acoustic_run(folder / "acoustic"))
+    sounding = vocoder_part(vocoder_run(folder / "vocoder", vocoder)) if vocoder else None
+    write_voice(folder / "tiny", acoustic, sounding)
+    return folder / "tiny"
