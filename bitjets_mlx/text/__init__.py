@@ -1,17 +1,20 @@
-"""Text to phonemes: normalisation, pronunciation, symbols, sentences. Offline, numpy only."""
+"""Text to phonemes: normalisation, pronunciation, homographs, symbols, sentences. Offline, numpy only."""
 
 import re
 from collections.abc import Mapping, Sequence
 
+from bitjets_mlx.text.dictionary import look_up
+from bitjets_mlx.text.grammar import Context
+from bitjets_mlx.text.homographs import is_homograph, pronounce_homograph
 from bitjets_mlx.text.lexicon import load_lexicon
-from bitjets_mlx.text.normalization import PLACEHOLDER, normalize, to_words
+from bitjets_mlx.text.normalization import PLACEHOLDER, Protected, normalize, to_words
 from bitjets_mlx.text.pronunciation import pronounce
 from bitjets_mlx.text.sentences import split_sentences
 from bitjets_mlx.text.symbols import GAP, PUNCTUATION, SYMBOLS, encode
 
 __all__ = ["SYMBOLS", "encode", "load_lexicon", "normalize", "phonemize", "split_sentences"]
 
-_TOKEN = re.compile(rf"{PLACEHOLDER.pattern}(?:'s\b)?|'?[A-Za-z]+(?:'[A-Za-z]+)*'?|[,.?!;:\"]|-(?= )|-")
+_TOKEN = re.compile(rf"{PLACEHOLDER.pattern}(?:'s\b)?|'?[A-Za-z]+(?:['-][A-Za-z]+)*'?|[,.?!;:\"]|(?<=\s)-(?=\s)")
 
 
 def phonemize(text: str, lexicon: Mapping[str, Sequence[str]] | None = None) -> list[str]:
@@ -23,15 +26,44 @@ def phonemize(text: str, lexicon: Mapping[str, Sequence[str]] | None = None) -> 
     words, protected = to_words(text, lexicon or ())
     if words.rstrip('" ')[-1] not in PUNCTUATION:
         words += "."
+    tokens = _tokens(words)
+    spoken = _pronounce_all(tokens, protected, lexicon)
     phonemes: list[str] = [GAP]
-    for token in _TOKEN.findall(words):
-        if token in PUNCTUATION:
-            if phonemes[-1] == GAP and len(phonemes) > 1 and token != '"':
-                phonemes[-1:] = [token, GAP]
-            continue
-        if PLACEHOLDER.match(token):
-            token = protected.word(token[0]) + token[1:]
-        phonemes += token.strip("{}").split() if token.startswith("{") else pronounce(token, lexicon)
-        phonemes.append(GAP)
+    for token, sounds in zip(tokens, spoken, strict=True):
+        if sounds:
+            phonemes += [*sounds, GAP]
+        elif phonemes[-1] == GAP and len(phonemes) > 1 and token != '"':
+            phonemes[-1:] = [token, GAP]
     encode(phonemes)
     return phonemes
+
+
+def _tokens(words: str) -> list[str]:
+    """Words and marks; a hyphen parts words ("well-known") unless the dictionary has them as one ("x-ray")."""
+    tokens: list[str] = []
+    for token in _TOKEN.findall(words):
+        tokens += [token] if token == "-" or look_up(token.lower()) else token.split("-")
+    return tokens
+
+
+def _pronounce_all(
+    tokens: list[str], protected: Protected, lexicon: Mapping[str, Sequence[str]] | None
+) -> list[tuple[str, ...]]:
+    """The phonemes of each token, none for a mark; each homograph read in the context of all."""
+    plain = tuple(token.lower().strip("'") if len(token) > 1 else token.lower() for token in tokens)
+    capitals = tuple(token[:1].isupper() for token in tokens)
+    spoken: list[tuple[str, ...]] = []
+    for index, token in enumerate(tokens):
+        if token == "-" or token in PUNCTUATION:
+            spoken.append(())
+        elif PLACEHOLDER.match(token):
+            word = protected.word(token[0]) + token[1:]
+            spoken.append(tuple(word.strip("{}").split()) if word.startswith("{") else pronounce(word, lexicon))
+        else:
+            context = Context(plain, index, capitals)
+            found = pronounce_homograph(context) if len(token) > 1 and is_homograph(plain[index]) else None
+            spoken.append(found or pronounce(token))
+    for index in range(len(spoken) - 1):  # "thee apple": before a vowel
+        if plain[index] == "the" and spoken[index] == ("DH", "AH0") and spoken[index + 1][:1]:
+            spoken[index] = ("DH", "IY0") if spoken[index + 1][0][-1].isdigit() else spoken[index]
+    return spoken
