@@ -46,7 +46,7 @@ def main() -> None:
     if arguments.trainable and arguments.acoustic is None:
         raise BitjetsError("--trainable keeps the acoustic model's latent weights: give --acoustic RUN too.")
     notes = _read_text(arguments.notes) if arguments.notes else ""
-    measured = json.loads(_read_text(arguments.measured)) if arguments.measured else None
+    measured = _read_json(arguments.measured) if arguments.measured else None
     acoustic = acoustic_part(Path(arguments.acoustic)) if arguments.acoustic else None
     vocoder = vocoder_part(Path(arguments.vocoder)) if arguments.vocoder else None
     write_voice(output, acoustic, vocoder, notes, measured)
@@ -156,6 +156,13 @@ def _read_text(path: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BitjetsError(f"{path} cannot be read ({error}).") from None
+
+
+def _read_json(path: str) -> Any:
+    try:
+        return json.loads(_read_text(path))
+    except ValueError:
+        raise BitjetsError(f"{path} is no JSON: give what `bitjets_mlx.evaluate --json` wrote.") from None
 
 
 def _say_sizes(folder: Path) -> None:
