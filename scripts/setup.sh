@@ -21,10 +21,6 @@ PYTHON
 # Prints the path of a usable Python, from the PATH or from where installers put them.
 find_python() {
   local minor name candidate
-  if [ -n "${BITJETS_PYTHON:-}" ]; then
-    usable_python "$BITJETS_PYTHON" && printf '%s\n' "$BITJETS_PYTHON" && return 0
-    fail "BITJETS_PYTHON is $BITJETS_PYTHON, which is no Python 3.10 to 3.13 with venv: set it to one, or unset it."
-  fi
   for minor in 12 11 13 10; do
     name="python3.$minor"
     for candidate in \
@@ -53,31 +49,37 @@ find_python() {
   return 1
 }
 
-# Makes "$root/.venv" hold the packages of the requirements files named. Quick and offline when nothing changed.
+# Makes "$root/.venv" hold the packages of the requirements files named, and sets `python`. Quick and offline when
+# nothing changed since the last time.
 set_up() {
-  local venv="$root/.venv" file
+  local venv="$root/.venv" missing="" file
   python="$venv/bin/python"
-  local wanted="$root/.venv/.installed"
-  local missing=""
   for file in "$@"; do
-    cmp -s "$root/$file" "$wanted-$file" || missing="$missing $file"
+    cmp -s "$root/$file" "$venv/.installed-$file" || missing="$missing $file"
   done
-  [ -z "$missing" ] && [ -x "$python" ] && "$python" -c "" 2>/dev/null && return 0
-  if ! { [ -x "$python" ] && usable_python "$python" && "$python" -m pip --version >/dev/null 2>&1; }; then
+  if [ -e "$venv/.installing" ] || ! works "$venv"; then
     make_venv "$venv"
     missing="$*"
   fi
-  # A stamp says that all of a file was installed: without it an interrupted installation is taken up again.
   for file in $missing; do
     printf 'installing %s (once, needs the network) ...\n' "$file" >&2
     install_requirements "$file"
-    cp "$root/$file" "$wanted-$file" || fail "$venv cannot be written to: is the disk full?"
   done
+}
+
+# Whether the environment $1 is whole: its Python runs, and so does its pip.
+works() {
+  [ -x "$1/bin/python" ] && usable_python "$1/bin/python" && [ -n "$(ls -d "$1"/lib/python3*/site-packages/pip 2>/dev/null)" ]
 }
 
 make_venv() {
   local found
-  found="$(find_python)" || fail "no Python 3.10 to 3.13 with venv was found: install one (macOS: brew install python@3.12; Debian: apt install python3-venv), or set BITJETS_PYTHON to it."
+  if [ -n "${BITJETS_PYTHON:-}" ]; then
+    found="$BITJETS_PYTHON"
+    usable_python "$found" || fail "BITJETS_PYTHON is $found, which is no Python 3.10 to 3.13 with venv: unset it, or set it to one."
+  else
+    found="$(find_python)" || fail "no Python 3.10 to 3.13 with venv was found: install one (macOS: brew install python@3.12; Debian: apt install python3-venv), or set BITJETS_PYTHON to it."
+  fi
   printf 'making .venv with %s ...\n' "$found" >&2
   rm -rf "$1" || fail "$1 is broken and cannot be removed: remove it by hand."
   if ! "$found" -m venv "$1" >/dev/null 2>&1; then
@@ -86,16 +88,22 @@ make_venv() {
   fi
 }
 
+# A copy of the file in .venv says that all of it was installed. `.installing` stays behind only where this was killed:
+# what pip left then cannot be told from a whole package, so the environment is made anew.
 install_requirements() {
-  local log="$root/.venv/install.log"
+  local venv="$root/.venv"
+  local log="$venv/install.log"
+  touch "$venv/.installing" || fail "$venv cannot be written to: is the disk full?"
   if "$python" -m pip install --disable-pip-version-check --retries 2 --timeout 20 -r "$root/$1" >"$log" 2>&1; then
+    cp "$root/$1" "$venv/.installed-$1" || fail "$venv cannot be written to: is the disk full?"
+    rm -f "$venv/.installing"
     return 0
   fi
-  grep -v '^ ' "$log" | tail -n 5 >&2
-  if grep -qi 'no space left' "$log"; then
-    fail "the disk is full: free about 1.5 GB, then run this again (the whole story: .venv/install.log)."
-  elif grep -qiE 'connection|resolve|network|timed out|proxy|ssl' "$log"; then
-    fail "the packages of $1 could not be fetched: is there a network? (the whole story: .venv/install.log)"
+  rm -f "$venv/.installing"
+  if grep -qiE 'no space left|quota exceeded' "$log"; then
+    fail "the disk is full while installing $1: free some 2 GB, then run this again."
+  elif grep -qiE 'NewConnection|ConnectTimeout|ReadTimeout|ProxyError|SSLError|name resolution|network is unreachable|connection (refused|reset|aborted|broken)' "$log"; then
+    fail "the packages of $1 could not be fetched: is there a network? (.venv/install.log says more)"
   fi
-  fail "the packages of $1 could not be installed: see .venv/install.log."
+  fail "the packages of $1 could not be installed on this system: .venv/install.log says why."
 }

@@ -9,4 +9,4 @@ text="$1"
 shift
 set_up requirements.txt
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
-exec "$python" -m bitjets_mlx.generate "--text=$text" --output out.wav "$@"
+exec "$python" -m bitjets_mlx.generate "--text=$text" --output out.wav ${1+"$@"}

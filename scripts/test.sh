@@ -10,5 +10,5 @@ failed=0
 "$python" -m ruff check . || failed=1
 "$python" -m ruff format --check . || failed=1
 "$python" -m mypy || failed=1
-"$python" -m pytest "$@" || failed=1
+"$python" -m pytest ${1+"$@"} || failed=1
 exit $failed
