@@ -1,69 +1,85 @@
-"""python -m bitjets_mlx.train --stage acoustic --data PREPARED --out RUN
+"""Train one stage of a voice on prepared data.
 
-Trains one stage of a voice on prepared data. A killed run goes on with --resume.
+    python -m bitjets_mlx.train --stage acoustic --data PREPARED --out RUN
+    python -m bitjets_mlx.train --stage vocoder --data PREPARED --out RUN2
+
+A run that was stopped or killed goes on, to the same weights, with the same command and --resume.
+With `mlx.launch -n 2 -- python -m bitjets_mlx.train ...` two processes share the work.
 """
 
 import argparse
 import dataclasses
+import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from bitjets_mlx.config import AcousticConfig, HarmonicConfig, HifiganConfig, from_json, to_json
+import mlx.core as mx
+
+from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError, run_command
-from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.acoustic_stage import AcousticStage, AcousticTraining
+from bitjets_mlx.training.checkpoints import newest_checkpoint
 from bitjets_mlx.training.loop import LoopConfig, train
-from bitjets_mlx.training.runs import (
-    RunConfig,
-    check_same_shapes,
-    load_run_config,
-    run_weights,
-    save_run_config,
+from bitjets_mlx.training.runs import check_same_shapes, save_run_config
+from bitjets_mlx.training.settings import (
+    Settings,
+    fresh_settings,
+    read_initial,
+    resumed_settings,
+    run_config,
+    weights_for_speakers,
 )
 from bitjets_mlx.training.vocoder_stage import VocoderStage
 from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
 
-Model = AcousticConfig | HarmonicConfig | HifiganConfig
-Training = AcousticTraining | VocoderTrainingConfig
-MODELS: dict[str, type[Model]] = {
-    "bitjets": AcousticConfig,
-    "harmonic": HarmonicConfig,
-    "hifigan": HifiganConfig,
-}
-KINDS = {config: kind for kind, config in MODELS.items()}
+LOOP = {field.name: field.default for field in dataclasses.fields(LoopConfig)}
+NOT_SETTINGS = {"stage", "data", "out", "init", "resume", "wandb", "log_every", "save_every", "validate_every"}
 
 
 def main() -> None:
     """Parse, build the stage, train."""
     arguments = _parser().parse_args()
-    run = Path(arguments.out)
-    data = PreparedData(arguments.data)
-    model, training = _configurations(arguments, data, run)
-    stage = _stage(data, model, training)
-    if arguments.init:
-        weights = run_weights(Path(arguments.init))[1]
-        check_same_shapes(stage.parts()["model"], weights, str(arguments.init))
+    run, data = Path(arguments.out), PreparedData(arguments.data)
+    settings = _settings(arguments, run, data)
+    data.statistics = settings.statistics
+    stage = _stage(settings, data)
+    if settings.init and not (arguments.resume and newest_checkpoint(run)):
+        initial = read_initial(Path(settings.init), settings.stage)
+        weights = weights_for_speakers(initial, data.speakers)
+        check_same_shapes(stage.parts()["model"], weights, settings.init)
         stage.start_from(weights)
-    save_run_config(
-        run,
-        RunConfig(
-            arguments.stage,
-            str(data.folder),
-            {"kind": KINDS[type(model)]} | to_json(model),
-            to_json(training),
-            data.audio,
-            data.statistics,
-            data.speakers,
-            data.symbols,
-        ),
-    )
-    loop = LoopConfig(training.updates, arguments.log_every, arguments.save_every)
-    train(stage, run, loop, arguments.resume)
+    config = run_config(settings, data)
+    group = mx.distributed.init()
+    mx.eval(mx.distributed.all_sum(mx.array(1.0), group=group))  # every process has looked whether there is a run
+    if group.rank() == 0 and not (run / "config.json").exists():
+        save_run_config(run, config)
+    loop = LoopConfig(settings.training.updates, arguments.log_every, arguments.save_every, arguments.validate_every)
+    if arguments.wandb and group.rank() == 0:
+        from bitjets_mlx.training.wandb_log import WandbLog  # wandb is slow to import and not always there
+
+        with WandbLog(run, config, stage) as log:
+            train(stage, run, loop, arguments.resume, log.observe)
+    else:
+        train(stage, run, loop, arguments.resume)
 
 
-def _stage(data: PreparedData, model: Model, training: Training) -> AcousticStage | VocoderStage:
+def _settings(arguments: argparse.Namespace, run: Path, data: PreparedData) -> Settings:
+    options = {name: value for name, value in vars(arguments).items() if name not in NOT_SETTINGS and value is not None}
+    begun = (run / "config.json").exists()
+    if begun and not arguments.resume:
+        raise BitjetsError(f"{run} already holds a run: add --resume to go on with it, or give another --out.")
+    if run.exists() and not run.is_dir():
+        raise BitjetsError(f"--out {run} is a file: give the name of a folder.")
+    init = arguments.init or ""
+    if begun:
+        return resumed_settings(run, arguments.stage, data, init, options)
+    return fresh_settings(arguments.stage, options.get("vocoder"), data, init, options)
+
+
+def _stage(settings: Settings, data: PreparedData) -> AcousticStage | VocoderStage:
+    model, training = settings.model, settings.training
     if isinstance(model, AcousticConfig):
         assert isinstance(training, AcousticTraining)
         return AcousticStage(data, model, training)
@@ -71,54 +87,77 @@ def _stage(data: PreparedData, model: Model, training: Training) -> AcousticStag
     return VocoderStage(data, model, training)
 
 
-def _configurations(arguments: argparse.Namespace, data: PreparedData, run: Path) -> tuple[Model, Training]:
-    """From the command line, or from the run's own config.json when it is resumed."""
-    training_kind: type[Training] = AcousticTraining if arguments.stage == "acoustic" else VocoderTrainingConfig
-    if arguments.resume and (run / "config.json").exists():
-        saved = load_run_config(run)
-        if saved.stage != arguments.stage:
-            raise BitjetsError(f"{run} is a run of --stage {saved.stage}: resume it as such.")
-        model = {name: value for name, value in saved.model.items() if name != "kind"}
-        return from_json(MODELS[saved.model["kind"]], model), from_json(training_kind, saved.training)
-    if (run / "config.json").exists():
-        raise BitjetsError(f"{run} already holds a run: add --resume to go on with it, or give another --out.")
-    if arguments.stage == "acoustic":
-        fresh: Model = AcousticConfig(symbols=len(SYMBOLS), speakers=len(data.speakers))
-    else:
-        fresh = MODELS[arguments.vocoder]()
-    return _overridden(fresh, arguments), _overridden(training_kind(), arguments)
-
-
-def _overridden(config: Any, arguments: argparse.Namespace) -> Any:
-    """The configuration with those fields replaced that the command line names."""
-    given = {
-        field.name: getattr(arguments, field.name)
-        for field in dataclasses.fields(config)
-        if getattr(arguments, field.name, None) is not None
-    }
-    return dataclasses.replace(config, **given)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bitjets_mlx.train", description=__doc__)
-    parser.add_argument("--stage", choices=["acoustic", "vocoder"], required=True)
-    parser.add_argument("--data", required=True, help="folder written by bitjets_mlx.prepare")
-    parser.add_argument("--out", required=True, help="folder of this run")
-    parser.add_argument("--vocoder", choices=["harmonic", "hifigan"], default="harmonic", help="(harmonic)")
-    parser.add_argument("--init", help="begin with the weights of this run or <voice>_trainable folder")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --out")
-    parser.add_argument("--updates", type=int, help="length of the whole training")
-    parser.add_argument("--batch-size", type=int, help="clips a micro-batch (8)")
-    parser.add_argument("--accumulate", type=int, help="micro-batches an update (4)")
-    parser.add_argument("--learning-rate", type=float)
-    parser.add_argument("--dropout", type=float, help="in FFT blocks (0.1)")
-    parser.add_argument("--segment-frames", type=int, help="length of a vocoder's training segments (64)")
-    parser.add_argument("--adversarial-from", type=float, help="share of the run without discriminators (0.75)")
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--bf16", action="store_true", default=None, help="compute in bfloat16")
-    parser.add_argument("--log-every", type=int, default=50)
-    parser.add_argument("--save-every", type=int, default=500)
+    parser = argparse.ArgumentParser(
+        prog="python -m bitjets_mlx.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_argument_group("what to train")
+    what.add_argument("--stage", choices=["acoustic", "vocoder"], required=True)
+    what.add_argument("--data", metavar="PREPARED", required=True, help="folder written by bitjets_mlx.prepare")
+    what.add_argument("--out", metavar="RUN", required=True, help="folder of this run")
+    what.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in RUN")
+    what.add_argument(
+        "--init", metavar="FOLDER", help="begin with the weights of a run or of a <voice>_trainable folder"
+    )
+    what.add_argument("--vocoder", choices=["harmonic", "hifigan"], help="kind of vocoder (harmonic)")
+
+    how = parser.add_argument_group("how (for both stages; the default in brackets)")
+    how.add_argument("--updates", metavar="N", type=_count, help="length of the whole training (20000)")
+    how.add_argument("--batch-size", metavar="N", type=_count, help="clips a micro-batch and process (8)")
+    how.add_argument("--accumulate", metavar="N", type=_count, help="micro-batches an update (4)")
+    how.add_argument("--learning-rate", metavar="R", type=_positive, help="peak of the schedule (0.002; vocoder 0.001)")
+    how.add_argument("--warm-up", metavar="N", type=_count, help="updates until the learning rate has its peak")
+    how.add_argument("--weight-decay", metavar="R", type=_share, help="decoupled, as in AdamW (0.01)")
+    how.add_argument("--seed", metavar="N", type=_seed, help="of weights, order of clips, dropout, noise (0)")
+
+    acoustic = parser.add_argument_group("--stage acoustic only")
+    acoustic.add_argument("--bf16", action="store_true", default=None, help="activations in bfloat16 (for GPUs)")
+    acoustic.add_argument("--dropout", metavar="R", type=_share, help="in the encoder's blocks (0.1)")
+    acoustic.add_argument(
+        "--quantise-from", metavar="R", type=_share, help="share of the run in full precision (0.15; 0 with --init)"
+    )
+    acoustic.add_argument(
+        "--quantise-until", metavar="R", type=_share, help="share by which weights are ternary (0.3; 0 with --init)"
+    )
+
+    vocoder = parser.add_argument_group("--stage vocoder only")
+    vocoder.add_argument("--segment-frames", metavar="N", type=_count, help="length of a training segment (64)")
+    vocoder.add_argument("--adversarial-from", metavar="R", type=_share, help="share without discriminators (0.75)")
+
+    log = parser.add_argument_group("what is kept, in updates (may differ when resuming)")
+    log.add_argument("--log-every", metavar="N", type=_count, default=LOOP["log_every"], help="(%(default)s)")
+    log.add_argument("--save-every", metavar="N", type=_count, default=LOOP["save_every"], help="(%(default)s)")
+    log.add_argument("--validate-every", metavar="N", type=_count, default=LOOP["validate_every"], help="(%(default)s)")
+    log.add_argument("--wandb", action="store_true", help="also log to Weights & Biases (WANDB_MODE=offline: to disk)")
     return parser
+
+
+def _number(text: str, convert: Callable[[str], float], fits: Callable[[float], bool], wanted: str) -> float:
+    try:
+        value = convert(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and fits(value)):
+        raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
+    return value
+
+
+def _count(text: str) -> float:
+    return _number(text, int, lambda value: value >= 1, "a whole number of at least 1")
+
+
+def _seed(text: str) -> float:
+    return _number(text, int, lambda value: 0 <= value < 2**63, "a whole number that is not negative")
+
+
+def _positive(text: str) -> float:
+    return _number(text, float, lambda value: value > 0, "a number above 0")
+
+
+def _share(text: str) -> float:
+    return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
 if __name__ == "__main__":

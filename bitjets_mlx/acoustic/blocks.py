@@ -44,10 +44,10 @@ class SelfAttention(nn.Module):
         batch, length, width = x.shape
         qkv = self.qkv(x, mask, amount).reshape(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.transpose(2, 0, 3, 1, 4)  # each (B, H, T, D / H)
-        bias = ((mask - 1.0) * -MASKED).transpose(0, 2, 1)[:, None]  # (B, 1, 1, T)
+        bias = ((mask - 1.0) * -MASKED).astype(mx.float32).transpose(0, 2, 1)[:, None]  # (B, 1, 1, T)
         # The plain form: MLX's fused attention is slower on the CPU backend and as fast at these sizes on a GPU.
-        scores = (query * (width // self.heads) ** -0.5) @ key.swapaxes(-1, -2) + bias  # (B, H, T, T)
-        mixed = mx.softmax(scores, axis=-1) @ value  # (B, H, T, D / H)
+        scores = (query * (width // self.heads) ** -0.5) @ key.swapaxes(-1, -2) + bias  # (B, H, T, T), fp32
+        mixed = mx.softmax(scores, axis=-1).astype(x.dtype) @ value  # (B, H, T, D / H)
         return self.out(mixed.transpose(0, 2, 1, 3).reshape(batch, length, width), mask, amount)
 
 
@@ -67,4 +67,4 @@ class FftBlock(nn.Module):
         x = x + dropout(self.attention(x, mask, amount), self.dropout, first)
         hidden = mx.maximum(self.expand(x, mask, amount), 0.0)  # (B, T, F)
         x = x + dropout(self.contract(hidden, mask, amount), self.dropout, second)
-        return x * mask
+        return x * mask.astype(x.dtype)

@@ -33,12 +33,16 @@ class Frames(NamedTuple):
 
 
 class BitJets(nn.Module):
-    """The acoustic model. `aligner` is there while training and absent from a voice."""
+    """The acoustic model. `aligner` is there while training and absent from a voice.
 
-    def __init__(self, config: AcousticConfig, with_aligner: bool = False) -> None:
+    `dtype` is that of the activations of encoder, predictors and decoder (bfloat16 for `train --bf16`). Weights, heads,
+    norms' sums, softmax and the aligner, which subtracts nearly equal numbers, are fp32 all the same.
+    """
+
+    def __init__(self, config: AcousticConfig, with_aligner: bool = False, dtype: mx.Dtype = mx.float32) -> None:
         super().__init__()
         width = config.width
-        self.config = config
+        self.config, self.dtype = config, dtype
         self.embedding = nn.Embedding(config.symbols, width)
         self.speaker_embedding = nn.Embedding(config.speakers, width)
         self.position_scale = mx.full((2,), 0.3)  # encoder, decoder
@@ -64,10 +68,11 @@ class BitJets(nn.Module):
     ) -> mx.array:
         """tokens (B, N), speakers (B,), mask (B, N, 1) -> states (B, N, D)."""
         x = self.embedding(tokens) + self.position_scale[0] * sinusoids(tokens.shape[1], self.config.width)
-        x = x * mask  # (B, N, D)
+        x = (x * mask).astype(self.dtype)  # (B, N, D)
         for block, block_key in zip(self.encoder, split_key(key, len(self.encoder)), strict=True):
             x = block(x, mask, amount, block_key)
-        return (x + self.speaker_embedding(speakers)[:, None]) * mask
+        speaker = self.speaker_embedding(speakers)[:, None]  # (B, 1, D)
+        return (x + speaker.astype(self.dtype)) * mask.astype(self.dtype)
 
     def predict_variance(
         self, states: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None
@@ -92,14 +97,15 @@ class BitJets(nn.Module):
         key: mx.array | None = None,
     ) -> Frames:
         """states (B, N, D), pitch and energy of `variance`, durations (B, N) in frames, masks (B, N, 1), (B, T, 1)."""
-        states = states + self.pitch_embedding(variance.pitch[..., None])
-        states = states + self.energy_embedding(variance.energy[..., None])  # (B, N, D)
+        states = states + self.pitch_embedding(variance.pitch[..., None]).astype(self.dtype)
+        states = states + self.energy_embedding(variance.energy[..., None]).astype(self.dtype)  # (B, N, D)
         frames = frame_mask.shape[1]
         x = gaussian_upsampling(states, durations, mask, frames)  # (B, T, D)
-        x = (x + self.position_scale[1] * sinusoids(frames, self.config.width)) * frame_mask
+        x = ((x + self.position_scale[1] * sinusoids(frames, self.config.width)) * frame_mask).astype(self.dtype)
         for block, block_key in zip(self.decoder, split_key(key, len(self.decoder)), strict=True):
             x = block(x, frame_mask, amount, block_key)
-        out = self.projection(mx.fast.rms_norm(x, self.final_gain, RMS_EPS)) * frame_mask  # (B, T, 82)
+        x = mx.fast.rms_norm(x.astype(mx.float32), self.final_gain, RMS_EPS)
+        out = self.projection(x) * frame_mask  # (B, T, 82)
         n_mels = self.config.n_mels
         return Frames(out[..., :n_mels], out[..., n_mels], out[..., n_mels + 1])
 

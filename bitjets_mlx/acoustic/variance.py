@@ -23,7 +23,7 @@ class VariancePredictor(nn.Module):
         """x (B, N, D), mask (B, N, 1) -> (B, N)."""
         for layer, layer_key in zip(self.layers, split_key(key, len(self.layers)), strict=True):
             x = dropout(mx.maximum(layer(x, mask, amount), 0.0), self.dropout, layer_key)
-        return self.head(x)[..., 0] * mask[..., 0]
+        return self.head(x.astype(mx.float32))[..., 0] * mask[..., 0]
 
 
 def gaussian_upsampling(tokens: mx.array, durations: mx.array, mask: mx.array, frames: int) -> mx.array:
@@ -35,7 +35,7 @@ def gaussian_upsampling(tokens: mx.array, durations: mx.array, mask: mx.array, f
     times = mx.arange(frames, dtype=mx.float32)[None, :, None] + 0.5
     scores = -UPSAMPLING_DELTA * mx.square(times - centres[:, None, :])  # (B, T, N)
     scores = scores + ((mask - 1.0) * -MASKED).transpose(0, 2, 1)
-    return mx.softmax(scores, axis=-1) @ tokens
+    return mx.softmax(scores, axis=-1).astype(tokens.dtype) @ tokens
 
 
 def token_means(values: mx.array, weights: mx.array, path: mx.array) -> mx.array:

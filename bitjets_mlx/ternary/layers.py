@@ -24,9 +24,9 @@ class BitConv1d(nn.Module):
     """RMSNorm ("SubLN") -> quantise -> ternary convolution over time with "same" zero padding, stride 1.
 
     In training (`self.training`) the latent weights are quantised on the fly; `amount` blends from full precision (0)
-    to quantised (1, or None). Otherwise the products are exact integer sums (`ternary_conv1d`), and a voice that was loaded
-    from packed weights holds trits (`freeze_trits`) instead of latent weights. `ternary=False` is the same layer in
-    full precision.
+    to quantised (1, or None). Otherwise the products are exact integer sums (`ternary_conv1d`), and a voice that was
+    loaded from packed weights holds trits (`freeze_trits`) instead of latent weights. `ternary=False` is the same
+    layer in full precision. The products have the type of `x`; what quantisation measures is always fp32.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, ternary: bool = True) -> None:
@@ -40,13 +40,14 @@ class BitConv1d(nn.Module):
 
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount = None) -> mx.array:
         """x (B, T, I), mask (B, T, 1) with zeros beyond each utterance's end -> (B, T, O)."""
-        x = mx.fast.rms_norm(x, self.gain, RMS_EPS) * mask
+        bias = self.bias.astype(x.dtype)
+        x = mx.fast.rms_norm(x, self.gain.astype(x.dtype), RMS_EPS) * mask.astype(x.dtype)
         if not self.ternary:
-            return _convolve(x, self.weight) + self.bias
+            return _convolve(x, self.weight) + bias
         if self.training:
-            return self._train(x, amount) + self.bias
+            return self._train(x, amount) + bias
         integers, scale = int8_activations(x)
-        return ternary_conv1d(integers, scale, *self.trits()) + self.bias
+        return ternary_conv1d(integers, scale, *self.trits()) + bias
 
     def _train(self, x: mx.array, amount: Amount) -> mx.array:
         if isinstance(amount, float) and amount == 0.0:
@@ -82,4 +83,4 @@ def _convolve(x: mx.array, weight: mx.array) -> mx.array:
         length, reach = x.shape[1], taps // 2
         padded = mx.pad(x, [(0, 0), (reach, reach), (0, 0)])  # (B, T + K - 1, I)
         x = mx.concatenate([padded[:, tap : tap + length] for tap in range(taps)], axis=-1)  # (B, T, K I)
-    return x @ weight.reshape(outputs, taps * inputs).T
+    return x @ weight.astype(x.dtype).reshape(outputs, taps * inputs).T

@@ -49,8 +49,8 @@ def _fake_weights(weight: mx.array) -> mx.array:
 
 @mx.custom_function
 def _fake_activations(x: mx.array) -> mx.array:
-    integers, scale = int8_activations(x)
-    return integers / scale
+    integers, scale = int8_activations(x.astype(mx.float32))  # x s in bfloat16 would round twice
+    return (integers / scale).astype(x.dtype)
 
 
 def _straight_through(primal: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
@@ -63,4 +63,4 @@ _fake_activations.vjp(_straight_through)
 
 def blend(full: mx.array, quantised: mx.array, amount: mx.array) -> mx.array:
     """Quantisation warm-in: full precision at amount 0, exactly the quantised values at amount 1."""
-    return (1.0 - amount) * full + amount * quantised
+    return ((1.0 - amount) * full + amount * quantised).astype(full.dtype)

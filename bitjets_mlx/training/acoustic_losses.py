@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import mlx.core as mx
+import numpy as np
 
 from bitjets_mlx.acoustic.aligner import with_blank
+from bitjets_mlx.acoustic.alignment import forward_sum, monotonic_search, path_matrix
 from bitjets_mlx.acoustic.model import BitJets, Variance, length_mask
 from bitjets_mlx.acoustic.variance import token_means
 from bitjets_mlx.ternary.layers import Amount
@@ -72,6 +74,16 @@ def align_scores(model: BitJets, batch: AcousticBatch) -> tuple[mx.array, mx.arr
     return scores, with_blank(scores)
 
 
+def align_on_host(batch: AcousticBatch, scores: mx.array, with_blank: mx.array) -> tuple[Alignment, float]:
+    """The best path, the gradient of the forward-sum loss, and the loss itself, summed over the batch."""
+    lengths = np.array(batch.token_lengths), np.array(batch.frame_lengths)
+    durations = monotonic_search(np.array(scores), *lengths)
+    losses, gradient = forward_sum(np.array(with_blank), *lengths)
+    path = path_matrix(durations, scores.shape[1])
+    alignment = Alignment(mx.array(path), mx.array(durations.astype(np.float32)), mx.array(gradient))
+    return alignment, float(losses.sum())
+
+
 def acoustic_loss(
     model: BitJets,
     batch: AcousticBatch,
@@ -111,7 +123,7 @@ def acoustic_loss(
     cross_entropy = mx.logaddexp(logits, mx.array(0.0)) - logits * batch.voiced  # (B, T)
     losses = {
         "mel": mx.sum(mx.abs(frames.mel - batch.mel) * frame_mask) / (counts.frames * batch.mel.shape[2]),
-        "f0": mx.sum(mx.abs(frames.log_f0 - batch.log_f0) * voiced) / counts.voiced,
+        "f0": mx.sum(mx.abs(frames.log_f0 - batch.log_f0) * voiced) / mx.maximum(counts.voiced, 1.0),
         "voicing": mx.sum(cross_entropy * inside) / counts.frames,
         "duration": token_error(predicted.log_durations, target.log_durations),
         "pitch": token_error(predicted.pitch, target.pitch),

@@ -54,6 +54,11 @@ class BatchPlan:
         return [batches[i] for i in random.permutation(len(batches))]
 
 
+def padded_shape(clips: tuple[int, ...], frames: int, tokens: int) -> MicroBatch:
+    """A micro-batch whose longest clip has so many frames and tokens."""
+    return MicroBatch(clips, _round_up(frames, FRAME_STEP), _round_up(tokens, TOKEN_STEP))
+
+
 def _round_up(number: int, step: int) -> int:
     return -(-number // step) * step
 

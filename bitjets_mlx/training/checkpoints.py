@@ -13,34 +13,51 @@ from pathlib import Path
 from typing import Any, cast
 
 import mlx.core as mx
+import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.files import atomic_write_bytes
+from bitjets_mlx.weights_file import write_weights
 
 KEEP = 2
 
 
 def save_checkpoint(run: Path, update: int, parts: dict[str, Any]) -> Path:
-    """Write every part (a tree of arrays) of the state after `update` updates; returns the folder."""
+    """Write every part (a tree of arrays) of the state after `update` updates; returns the folder.
+
+    BitjetsError where that fails, on a full disk for one; nothing half-written is left then.
+    """
     folder = run / "checkpoints" / f"step_{update:08d}"
     scratch = folder.with_suffix(".tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    hashes = {}
-    for name, tree in parts.items():
-        path = scratch / f"{name}.safetensors"
-        mx.save_safetensors(str(path), dict(tree_flatten(tree)))
-        hashes[path.name] = _sync(path)
-    meta = scratch / "meta.json"
-    meta.write_text(json.dumps({"update": update, "sha256": hashes}, indent=1))
-    _sync(meta)
-    _sync_folder(scratch)
-    shutil.rmtree(folder, ignore_errors=True)
-    scratch.rename(folder)
-    _sync_folder(folder.parent)
+    try:
+        for stale in folder.parent.glob("step_*.tmp"):  # of a process that was killed while it wrote
+            shutil.rmtree(stale)
+        scratch.mkdir(parents=True)
+        _write(scratch, update, parts)
+        if folder.exists():  # damaged, or it would have been resumed from
+            shutil.rmtree(folder)
+        scratch.rename(folder)
+        _sync_folder(folder.parent)
+    except OSError as error:
+        raise BitjetsError(
+            f"the checkpoint of update {update} could not be written to {folder.parent} ({error.strerror or error}): "
+            "make room there, then go on with --resume."
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     for old in sorted(folder.parent.glob("step_*[0-9]"))[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def _write(scratch: Path, update: int, parts: dict[str, Any]) -> None:
+    hashes = {}
+    for name, tree in parts.items():
+        path = scratch / f"{name}.safetensors"
+        hashes[path.name] = write_weights(path, {key: np.array(leaf) for key, leaf in _flat(tree).items()})
+    atomic_write_bytes(scratch / "meta.json", json.dumps({"update": update, "sha256": hashes}, indent=1).encode())
+    _sync_folder(scratch)
 
 
 def newest_checkpoint(run: Path) -> Path | None:
@@ -76,11 +93,9 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _sync(path: Path) -> str:
-    """Force a file to the disk and return its sha256."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-        return hashlib.sha256(file.read()).hexdigest()
+def _flat(tree: Any) -> dict[str, mx.array]:
+    flat: Any = tree_flatten(tree)
+    return dict(flat)
 
 
 def _sync_folder(folder: Path) -> None:

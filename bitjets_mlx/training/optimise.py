@@ -1,4 +1,4 @@
-"""AdamW with an outside schedule, gradient clipping and a moving average of the weights, compiled as one function."""
+"""AdamW with an outside schedule, gradient clipping and a moving average of the weights, as one function."""
 
 import math
 from collections.abc import Callable
@@ -9,13 +9,15 @@ import mlx.core as mx
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map
 
+from bitjets_mlx.training.shards import compiled
+
 Tree = Any
 EMA_WARM_UP = 20.0
 
 
 def tree_add(first: Tree, second: Tree) -> Tree:
-    """Leaf by leaf sum of two trees."""
-    return tree_map(mx.add, first, second)
+    """Leaf by leaf sum of two trees; None counts as nothing yet."""
+    return second if first is None else tree_map(mx.add, first, second)
 
 
 def leaves(tree: Tree) -> list[tuple[str, mx.array]]:
@@ -38,7 +40,8 @@ class Optimizer:
     """Adam (arXiv:1412.6980) with decoupled weight decay (arXiv:1711.05101) and an EMA of the weights.
 
     `state` and `ema` (empty without `ema_decay`) are trees of arrays and all there is to save. An update whose
-    gradient is not finite is skipped and counted; after `patience` in a row, `step` raises FloatingPointError.
+    gradient is not finite, or that would make the weights so, leaves everything as it was and is counted in
+    `skipped`; after `patience` in a row, `step` raises FloatingPointError.
     """
 
     def __init__(
@@ -56,23 +59,31 @@ class Optimizer:
         self.state = adam.state
         mx.eval(parameters, adam.state)
         self.ema: Tree = {} if ema_decay is None else parameters
-        self._apply: Callable[..., tuple[Tree, Tree, Tree]] = mx.compile(partial(_adamw, adam))
+        self._apply: Callable[..., tuple[Tree, Tree, Tree, mx.array]] = compiled(partial(_adamw, adam))
 
     def step(self, parameters: Tree, gradients: Tree, update: int, rate: float, decay: float) -> tuple[Tree, float]:
         """(new parameters, norm of the gradient before clipping) after update number `update`, counted from 1."""
         norm = scalar(global_norm(gradients))
         if not math.isfinite(norm):
-            self.skipped += 1
-            if self.skipped >= self.patience:
-                raise FloatingPointError(f"{self.patience} updates in a row had gradients that are not finite")
+            self._skip("gradients")
             return parameters, norm
-        self.skipped = 0
         scale = min(1.0, self.clip / max(norm, 1e-12))
         average = min(self.ema_decay or 0.0, update / (update + EMA_WARM_UP))
         scalars = [mx.array(value, dtype=mx.float32) for value in (rate, decay, scale, average)]
-        parameters, self.state, self.ema = self._apply(parameters, gradients, self.state, self.ema, *scalars)
-        mx.eval(parameters, self.state, self.ema)
+        state = tree_map(lambda leaf: leaf, self.state)  # MLX's Adam writes into the tree it is given
+        *new, size = self._apply(parameters, gradients, state, self.ema, *scalars)
+        mx.eval(new, size)
+        if not math.isfinite(scalar(size)):
+            self._skip("weights")
+            return parameters, norm
+        self.skipped = 0
+        parameters, self.state, self.ema = new
         return parameters, norm
+
+    def _skip(self, what: str) -> None:
+        self.skipped += 1
+        if self.skipped >= self.patience:
+            raise FloatingPointError(f"{self.patience} updates in a row had {what} that are not finite")
 
 
 def _adamw(
@@ -85,7 +96,8 @@ def _adamw(
     decay: mx.array,
     scale: mx.array,
     average: mx.array,
-) -> tuple[Tree, Tree, Tree]:
+) -> tuple[Tree, Tree, Tree, mx.array]:
+    """New parameters, optimiser state and EMA, and the norm of the parameters, in which any NaN shows."""
     adam.state = state
     adam.state["learning_rate"] = rate
     gradients = tree_map(lambda gradient: gradient * scale, gradients)
@@ -93,7 +105,7 @@ def _adamw(
     parameters = adam.apply_gradients(gradients, parameters)
     if ema:
         ema = tree_map(lambda old, new: old * average + new * (1.0 - average), ema, parameters)
-    return parameters, adam.state, ema
+    return parameters, adam.state, ema, global_norm(parameters)
 
 
 def learning_rate(update: int, updates: int, peak: float, warm_up: int, hold: float, final: float) -> float:

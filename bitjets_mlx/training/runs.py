@@ -1,4 +1,4 @@
-"""A run's folder: its configuration on disk, and what `--init` reads from a run or from a voice's trainable sister."""
+"""A run's folder: its configuration on disk, and the weights of its newest checkpoint."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -16,7 +16,10 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class RunConfig:
-    """RUN/config.json: the stage, its model and hyper-parameters, and what the data said of itself."""
+    """RUN/config.json: the stage, its model and hyper-parameters, and what the data said of itself.
+
+    `init` is what --init named; `clips_sha256` recognises the prepared data wherever it lies.
+    """
 
     stage: str
     data: str
@@ -27,6 +30,8 @@ class RunConfig:
     speakers: tuple[str, ...]
     symbols: tuple[str, ...]
     format: int = FORMAT
+    init: str = ""
+    clips_sha256: str = ""
 
 
 def save_run_config(run: Path, config: RunConfig) -> None:

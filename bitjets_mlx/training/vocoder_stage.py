@@ -13,13 +13,15 @@ from mlx.utils import tree_map
 from bitjets_mlx.config import DiscriminatorConfig, HarmonicConfig, HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.training.examples import Example
 from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, scalar, tree_add
-from bitjets_mlx.training.shards import ShardPool, seeds_for
+from bitjets_mlx.training.shards import ShardPool, compiled, seeds_for
 from bitjets_mlx.training.vocoder_step import (
     VocoderTrainingConfig,
     discriminator_loss,
     generator_loss,
 )
+from bitjets_mlx.training.vocoder_validation import VocoderValidation
 from bitjets_mlx.vocoder import Vocoder, build_vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
 
@@ -33,6 +35,7 @@ class VocoderStage:
         self, data: PreparedData, model: HarmonicConfig | HifiganConfig, training: VocoderTrainingConfig
     ) -> None:
         self.data, self.training = data, training
+        self.validation = VocoderValidation(data, model)
         self.hop = data.audio.hop
         self.clips = [clip for clip in data.split("train") if clip.frames >= training.segment_frames]
         if not self.clips:
@@ -52,9 +55,9 @@ class VocoderStage:
         self.judges: Tree = shards[0].discriminators.parameters()
         self.optimizer = Optimizer(self.parameters, training.betas, training.gradient_clip, training.ema)
         self.judge_optimizer = Optimizer(self.judges, training.betas, training.gradient_clip, None)
-        self._spectral = [mx.compile(partial(shard.generator_gradients, False)) for shard in shards]
-        self._adversarial = [mx.compile(partial(shard.generator_gradients, True)) for shard in shards]
-        self._judging = [mx.compile(shard.judge_gradients) for shard in shards]
+        self._spectral = [compiled(partial(shard.generator_gradients, False)) for shard in shards]
+        self._adversarial = [compiled(partial(shard.generator_gradients, True)) for shard in shards]
+        self._judging = [compiled(shard.judge_gradients) for shard in shards]
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -77,6 +80,20 @@ class VocoderStage:
     def start_from(self, weights: Tree) -> None:
         """Begin a new training with this generator (`--init`); the discriminators begin anew."""
         self.parameters = self.optimizer.ema = weights
+
+    # -- validation ----------------------------------------------------------------------------------------------
+
+    def validate(self, update: int) -> dict[str, float]:
+        """Losses of the averaged weights on a few validation clips after `update` updates."""
+        return self.validation.losses(self.optimizer.ema)
+
+    def examples(self, count: int) -> list[Example]:
+        """What the averaged weights make of validation clips."""
+        return self.validation.examples(self.optimizer.ema, count)
+
+    def ternary_weights(self) -> dict[str, mx.array]:
+        """None: vocoders are in full precision."""
+        return {}
 
     # -- one update ----------------------------------------------------------------------------------------------
 
@@ -104,18 +121,18 @@ class VocoderStage:
         self.parameters, norm = self.optimizer.step(
             self.parameters, gradients, number + 1, rates[0], training.weight_decay
         )
-        return losses | metrics | {"gradient_norm": norm, "learning_rate": rates[0]}
+        skipped = float(self.optimizer.skipped > 0 or self.judge_optimizer.skipped > 0)
+        return losses | metrics | {"gradient_norm": norm, "learning_rate": rates[0], "skipped": skipped}
 
     def _sum(
         self, functions: list[Any], state: tuple[Any, ...], micro_batches: list[list[Batch]]
     ) -> tuple[Tree, dict[str, float]]:
         """Gradients and losses over all micro-batches and processes: means, since every segment is as long."""
         gradients: Tree = None
-        metrics: dict[str, mx.array] = {}
+        metrics: Tree = None
         for shards in micro_batches:
             for more, losses in self.pool.run(functions, [(*state, shard) for shard in shards]):
-                gradients = more if gradients is None else tree_add(gradients, more)
-                metrics = losses if not metrics else tree_add(metrics, losses)
+                gradients, metrics = tree_add(gradients, more), tree_add(metrics, losses)
             mx.eval(gradients, metrics)
         share = 1.0 / (self.training.accumulate * self.pool.count * self.group.size())
         gradients, metrics = tree_map(lambda leaf: leaf * share, (gradients, metrics))

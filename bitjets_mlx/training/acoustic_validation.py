@@ -1,0 +1,82 @@
+"""The acoustic model judged on a few validation clips: the same losses, no dropout, always the same clips."""
+
+import mlx.core as mx
+import numpy as np
+
+from bitjets_mlx.acoustic.model import BitJets, length_mask
+from bitjets_mlx.acoustic.variance import token_means
+from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.data.prepared import Clip, PreparedData
+from bitjets_mlx.ternary.layers import Amount
+from bitjets_mlx.training.acoustic_data import collate, counts_of, read_clip
+from bitjets_mlx.training.acoustic_losses import (
+    AcousticBatch,
+    AcousticLossWeights,
+    Alignment,
+    Counts,
+    acoustic_loss,
+    align_on_host,
+    align_scores,
+)
+from bitjets_mlx.training.batches import padded_shape
+from bitjets_mlx.training.examples import Example, spread
+from bitjets_mlx.training.optimise import Tree, scalar
+
+
+class AcousticValidation:
+    """A few validation clips, and what given weights make of them. Draws no random numbers."""
+
+    def __init__(self, data: PreparedData, config: AcousticConfig, clips: int = 8) -> None:
+        usable = [clip for clip in data.split("validation") if clip.frames >= len(clip.phonemes)]
+        self.data, self.clips = data, spread(usable, data.speakers, clips)
+        self.model = BitJets(config, with_aligner=True)
+
+    def losses(self, weights: Tree, amount: float) -> dict[str, float]:
+        """Losses by name, with `weights` quantised by `amount`; nothing where the data has no validation clips."""
+        if not self.clips:
+            return {}
+        self.model.update(weights)
+        batch, alignment, forward_sum = self._aligned(self.clips)
+        counts = Counts(*counts_of(batch))
+        how_far: Amount = None if amount == 1.0 else 0.0 if amount == 0.0 else mx.array(amount)
+        everything = mx.array(1.0)
+        _, losses = acoustic_loss(
+            self.model, batch, alignment, counts, AcousticLossWeights(), how_far, everything, key=None
+        )
+        mx.eval(losses)
+        found = {name: scalar(value) for name, value in losses.items()}
+        return found | {"forward_sum": forward_sum / len(self.clips)}
+
+    def examples(self, weights: Tree, count: int) -> list[Example]:
+        """Recorded and predicted mel and the aligner's probabilities; pitch, energy and durations as recorded."""
+        self.model.update(weights)
+        return [self._example(clip) for clip in self.clips[:count]]
+
+    def _example(self, clip: Clip) -> Example:
+        batch, alignment, _ = self._aligned([clip])
+        mask = length_mask(batch.token_lengths, batch.tokens.shape[1])  # (1, N, 1)
+        frame_mask = length_mask(batch.frame_lengths, batch.mel.shape[1])  # (1, T, 1)
+        states = self.model.encode(batch.tokens, batch.speakers, mask)
+        variance = self.model.predict_variance(states, mask)._replace(
+            pitch=token_means(batch.log_f0, batch.voiced, alignment.path),
+            energy=token_means(batch.energy, frame_mask[..., 0], alignment.path),
+        )
+        frames = self.model.decode(states, variance, alignment.durations, mask, frame_mask)
+        scores, _ = align_scores(self.model, batch)
+        statistics, length = self.data.statistics, clip.frames
+        mean, deviation = np.array(statistics.mel_mean), np.array(statistics.mel_std)
+        return Example(
+            f"{clip.speaker}/{clip.id}",
+            np.array(batch.mel[0, :length]) * deviation + mean,
+            np.array(frames.mel[0, :length]) * deviation + mean,
+            clip.phonemes,
+            np.array(mx.softmax(scores[0, :length, : len(clip.phonemes)], axis=-1)),
+            None,
+        )
+
+    def _aligned(self, clips: list[Clip]) -> tuple[AcousticBatch, Alignment, float]:
+        items = [read_clip(self.data, clip) for clip in clips]
+        frames, tokens = max(len(item["mel"]) for item in items), max(len(item["tokens"]) for item in items)
+        batch = collate(items, padded_shape(tuple(range(len(items))), frames, tokens))
+        alignment, forward_sum = align_on_host(batch, *align_scores(self.model, batch))
+        return batch, alignment, forward_sum

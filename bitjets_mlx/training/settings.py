@@ -1,0 +1,176 @@
+"""What a training is told to do: defaults, command line, a resumed run's own config, and weights to begin with."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from bitjets_mlx.config import AcousticConfig, FeatureStatistics, HarmonicConfig, HifiganConfig, from_json, to_json
+from bitjets_mlx.data.prepared import PreparedData
+from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.text.symbols import SYMBOLS
+from bitjets_mlx.training.acoustic_stage import AcousticTraining
+from bitjets_mlx.training.optimise import Tree
+from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
+from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
+from bitjets_mlx.voice_folder import read_config, read_trainable, read_vocoder, without_kind
+
+Model = AcousticConfig | HarmonicConfig | HifiganConfig
+Training = AcousticTraining | VocoderTrainingConfig
+Options = Mapping[str, Any]  # fields of a Model or a Training that the command line names
+
+MODELS: dict[str, type[Model]] = {"bitjets": AcousticConfig, "harmonic": HarmonicConfig, "hifigan": HifiganConfig}
+KINDS = {config: kind for kind, config in MODELS.items()}
+TRAININGS: dict[str, type[Training]] = {"acoustic": AcousticTraining, "vocoder": VocoderTrainingConfig}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One training. `data.statistics` must be set to `statistics` before the data is used."""
+
+    stage: str
+    model: Model
+    training: Training
+    statistics: FeatureStatistics
+    init: str = ""
+
+
+@dataclass(frozen=True)
+class Initial:
+    """Weights to begin with, and what they were trained for; a vocoder knows no speakers."""
+
+    model: Model
+    weights: Tree
+    speakers: tuple[str, ...] = ()
+    statistics: FeatureStatistics | None = None
+
+
+def fresh_settings(stage: str, vocoder: str | None, data: PreparedData, init: str, options: Options) -> Settings:
+    """Settings of a new training; the model is that of `init` where there is one."""
+    if data.symbols != SYMBOLS:
+        raise BitjetsError(f"{data.folder} was prepared with other phoneme symbols: run prepare again.")
+    statistics, training = data.statistics, TRAININGS[stage]()
+    if init:
+        initial = read_initial(Path(init), stage)
+        model = initial.model
+        if vocoder and KINDS[type(model)] != vocoder:
+            raise BitjetsError(f"{init} holds a {KINDS[type(model)]} vocoder: leave --vocoder {vocoder} out.")
+        if isinstance(model, AcousticConfig) and isinstance(training, AcousticTraining) and initial.statistics:
+            model = dataclasses.replace(model, speakers=len(data.speakers))
+            # Mel bands are the same for all speakers and what these weights were trained in.
+            mel = {name: getattr(initial.statistics, name) for name in ("mel_mean", "mel_std")}
+            statistics = dataclasses.replace(statistics, **mel)
+            # These weights are ternary and aligned already.
+            training = dataclasses.replace(training, quantise_from=0.0, quantise_until=0.0, binarise_from=0.0)
+    elif stage == "acoustic":
+        model = AcousticConfig(symbols=len(SYMBOLS), speakers=len(data.speakers))
+    else:
+        model = MODELS[vocoder or "harmonic"]()
+    _check_known(stage, model, training, options)
+    return Settings(stage, _overridden(model, options), _overridden(training, options), statistics, init)
+
+
+def resumed_settings(run: Path, stage: str, data: PreparedData, init: str, options: Options) -> Settings:
+    """The settings a run was begun with; BitjetsError where the command line asks for others."""
+    saved = load_run_config(run)
+    if saved.stage != stage:
+        raise BitjetsError(f"{run} is a run of --stage {saved.stage}: resume it as such.")
+    model = from_json(MODELS[saved.model["kind"]], without_kind(saved.model))
+    training = from_json(TRAININGS[stage], saved.training)
+    _check_known(stage, model, training, options)
+    was = {"init": saved.init} | to_json(model) | to_json(training) | {"vocoder": saved.model["kind"]}
+    asked = dict(options) | ({"init": init} if init else {})
+    for name, value in asked.items():
+        if value != was[name]:
+            raise BitjetsError(
+                f"{run} was begun with {flag(name)} {was[name] or 'left out'}, not {value}: leave it out to resume, or "
+                f"begin a new run with --init {run}."
+            )
+    if saved.clips_sha256 and saved.clips_sha256 != data_fingerprint(data):
+        raise BitjetsError(
+            f"{run} was trained on other prepared data than {data.folder} (it was {saved.data}): resume it with that, "
+            f"or begin a new run with --init {run}."
+        )
+    return Settings(stage, model, training, saved.statistics, saved.init)
+
+
+def run_config(settings: Settings, data: PreparedData) -> RunConfig:
+    """What RUN/config.json says of a training."""
+    return RunConfig(
+        stage=settings.stage,
+        data=str(data.folder),
+        model={"kind": KINDS[type(settings.model)]} | to_json(settings.model),
+        training=to_json(settings.training),
+        audio=data.audio,
+        statistics=settings.statistics,
+        speakers=data.speakers,
+        symbols=data.symbols,
+        init=settings.init,
+        clips_sha256=data_fingerprint(data),
+    )
+
+
+def data_fingerprint(data: PreparedData) -> str:
+    """sha256 of the list of clips, by which a resumed run recognises its data."""
+    return hashlib.sha256((data.folder / "clips.jsonl").read_bytes()).hexdigest()
+
+
+def flag(name: str) -> str:
+    """A field's command-line option."""
+    return "--" + name.replace("_", "-")
+
+
+def _check_known(stage: str, model: Model, training: Training, options: Options) -> None:
+    """An option that this stage does not have must not be passed over in silence."""
+    known = {field.name for config in (model, training) for field in dataclasses.fields(config)} | {"vocoder"}
+    foreign = [flag(name) for name in options if name not in known]
+    if foreign:
+        raise BitjetsError(f"{', '.join(foreign)} has no meaning for --stage {stage}: leave it out.")
+
+
+def _overridden(config: Any, options: Options) -> Any:
+    """The configuration with those fields replaced that the command line names."""
+    names = {field.name for field in dataclasses.fields(config)}
+    return dataclasses.replace(config, **{name: value for name, value in options.items() if name in names})
+
+
+# -- weights to begin with -----------------------------------------------------------------------------------------
+
+
+def read_initial(source: Path, stage: str) -> Initial:
+    """What `--init` names: a run, a voice's `_trainable` folder, or for a vocoder a voice or vocoder folder."""
+    if _is_run(source):
+        saved = load_run_config(source)
+        if saved.stage != stage:
+            raise BitjetsError(f"{source} is a run of --stage {saved.stage}: give --init one of --stage {stage}.")
+        model = from_json(MODELS[saved.model["kind"]], without_kind(saved.model))
+        return Initial(model, run_weights(source)[1], saved.speakers, saved.statistics)
+    config = read_config(source)
+    if stage == "acoustic":
+        weights = read_trainable(source)
+        assert config.acoustic is not None  # or it would not have been trainable
+        return Initial(config.acoustic, weights, config.speakers, config.statistics)
+    generator = read_vocoder(source, config)
+    return Initial(generator.config, generator.parameters())
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return "stage" in json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def weights_for_speakers(initial: Initial, speakers: tuple[str, ...]) -> Tree:
+    """The weights with a speaker embedding for `speakers`: known ones keep theirs, new ones begin with the mean."""
+    if not initial.speakers or initial.speakers == speakers:
+        return initial.weights
+    table = initial.weights["speaker_embedding"]["weight"]  # (speakers then, D)
+    mean = mx.mean(table, axis=0)
+    rows = [table[initial.speakers.index(name)] if name in initial.speakers else mean for name in speakers]
+    return initial.weights | {"speaker_embedding": {"weight": mx.stack(rows)}}  # (speakers now, D)

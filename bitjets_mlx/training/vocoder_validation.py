@@ -1,0 +1,54 @@
+"""A vocoder judged on a few validation clips by copy synthesis: spectral losses, always the same clips and noise."""
+
+import mlx.core as mx
+import numpy as np
+
+from bitjets_mlx.audio.spectrogram import log_mel
+from bitjets_mlx.config import HarmonicConfig, HifiganConfig
+from bitjets_mlx.data.prepared import Clip, PreparedData
+from bitjets_mlx.training.examples import Example, spread
+from bitjets_mlx.training.optimise import Tree, scalar
+from bitjets_mlx.training.vocoder_losses import spectra, spectral_losses
+from bitjets_mlx.vocoder import build_vocoder
+
+SEGMENT = 128  # frames of each clip that the losses look at
+LONGEST = 400  # frames of an example
+
+
+class VocoderValidation:
+    """A few validation clips, and what given weights make of them. The noise is that of seed 0."""
+
+    def __init__(self, data: PreparedData, config: HarmonicConfig | HifiganConfig, clips: int = 8) -> None:
+        self.data, self.clips = data, spread(data.split("validation"), data.speakers, clips)
+        self.model = build_vocoder(config)
+
+    def losses(self, weights: Tree) -> dict[str, float]:
+        """Spectral losses by name; nothing where the data has no validation clips."""
+        if not self.clips:
+            return {}
+        self.model.update(weights)
+        frames = min(SEGMENT, *(clip.frames for clip in self.clips))
+        rows = [self._segment(clip, frames) for clip in self.clips]
+        mel, log_f0, voiced, audio = (mx.array(np.stack(values)) for values in zip(*rows, strict=True))
+        stft_loss, mel_loss = spectral_losses(spectra(self.model(mel, log_f0, voiced)), spectra(audio))
+        mx.eval(stft_loss, mel_loss)
+        return {"stft_loss": scalar(stft_loss), "mel_loss": scalar(mel_loss)}
+
+    def examples(self, weights: Tree, count: int) -> list[Example]:
+        """Recorded mel, and the mel and the samples of the copy synthesis."""
+        self.model.update(weights)
+        return [self._example(clip) for clip in self.clips[:count]]
+
+    def _example(self, clip: Clip) -> Example:
+        mel, log_f0, voiced, _ = self._segment(clip, min(LONGEST, clip.frames))
+        audio = self.model(mx.array(mel)[None], mx.array(log_f0)[None], mx.array(voiced)[None])  # (1, T * 256)
+        name = f"{clip.speaker}/{clip.id}"
+        return Example(name, mel, np.array(log_mel(audio)[0]), clip.phonemes, None, np.array(audio[0]))
+
+    def _segment(self, clip: Clip, frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The middle of a clip: mel (T, 80), log F0 and voicing (T,), samples (T * 256,)."""
+        features, hop = self.data.load(clip), self.data.audio.hop
+        start = (clip.frames - frames) // 2
+        part = slice(start, start + frames)
+        audio = features.audio[start * hop : (start + frames) * hop]
+        return features.mel[part], features.log_f0[part], features.voiced[part].astype(np.float32), audio
