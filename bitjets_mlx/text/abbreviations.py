@@ -76,14 +76,16 @@ NUMBERED = {
     "rm": "room", "Rm": "Room", "ed": "edition", "ca": "circa", "est": "established", "Est": "Established",
     "b": "born", "d": "died", "min": "minimum", "max": "maximum", "approx": "approximately", "ext": "extension",
     "pt": "part", "Pt": "Part", "Ex": "Example", "ex": "example", "lot": "lot", "tel": "telephone",
+    "Hwy": "Highway", "Rte": "Route", "Rt": "Route",
 }  # fmt: skip
-_BARE_NUMBERED = listed("No Nos Vol vol Fig fig pp Apt")  # also without the period: "No 5", "Fig 2"
+_BARE_NUMBERED = listed("No Nos Vol vol Fig fig pp Apt Hwy Rte")  # also without the period: "No 5", "Fig 2"
 
 # anywhere, as they stand
 PHRASES = {
     "e.g.": "for example", "eg.": "for example", "i.e.": "that is", "ie.": "that is", "et al.": "et al",
     "a.k.a.": "also known as", "n.b.": "note well", "N.B.": "note well", "p.s.": "P S", "Ph.D": "P H D",
-    "Ph.D.": "P H D", "Ph. D.": "P H D", "Ph.Ds": "P H D's", "PhD": "P H D", "PhDs": "P H D's", "LL.D.": "L L D",
+    "Ph.D.": "P H D", "Ph. D.": "P H D", "Ph.Ds": "P H D's", "Ph.D.s": "P H D's", "PhD": "P H D", "PhDs": "P H D's",
+    "LL.D.": "L L D",
     "LL.B.": "L L B", "Ed.D.": "E D D", "D.Phil.": "D Phil", "B.Sc.": "B S C", "M.Sc.": "M S C", "BSc": "B S C",
     "MSc": "M S C", "M.Phil.": "M Phil", "D.Litt.": "D Lit", "w/": "with ", "w/o": "without", "b/c": "because",
     "c/o": "care of", "n/a": "N A", "N/A": "N A", "a/c": "A C", "A/C": "A C", "and/or": "and or",
@@ -164,6 +166,7 @@ _NOT_STREETS = listed(
 )
 _NAME = r"[A-Z][a-z]+|\d+(?:st|nd|rd|th)|[NSEW]\.?"
 FIRST = (
+    (rf"\b({any_of({*TITLES, 'St', 'No'})})\.(?=[A-Z][a-z])", lambda m: f"{m[1]}. "),  # "Mr.Smith"
     (
         rf"(?<=[a-z], )(?:({any_of(key for key in STATES if key not in _STATES_THAT_ARE_WORDS)})(?=[,.;!?]|$)"
         rf"|({any_of(STATES)})(?= \d{{5}}\b))",
@@ -174,6 +177,8 @@ FIRST = (
 )
 RULES = (
     (r"\bSt\.? (?=(?:" + "|".join(_SAINTS) + r")\b)", lambda m: "Saint "),
+    (rf"\b([NSEW])\. (?=(?:\d+(?:st|nd|rd|th)|[A-Z][a-z]+) (?:{any_of(STREETS)}|Street|Avenue|Road)\b)",
+     lambda m: {"N": "North ", "S": "South ", "E": "East ", "W": "West "}[m[1]]),
     (rf"\b(?!(?:{any_of(_NOT_STREETS)})\b)({_NAME}) ({any_of(STREETS)})(\.)(?!\w)", _street),
     (rf"\b(\d+ (?:[A-Z][a-z]+ )+|\d+(?:st|nd|rd|th) )({any_of(STREETS)})(?=[,;]|$)()",
      lambda m: f"{m[1]}{STREETS[m[2]]}"),
@@ -193,5 +198,6 @@ RULES = (
     # U.S.A., J. F. K., p.m.; a single initial before a name: George W. Bush
     (r"(?<![\w.])(?:(?:[A-Za-z]\.){2,}(?!\w)|(?:[A-Z]\. )+[A-Z]\.(?!\w)|(?:[A-Z]\.){2,}(?=[A-Z][a-z])"
      r"|(?:[A-Z]\.)+[A-Z]\b)", _initials),
+    (r"\b([AaPp])\.[Mm]\b", lambda m: f"{m[1].upper()} M"),
     (r"(?<![\w.])([A-Z])\.(?=\s?[A-Z][a-z])", lambda m: f"{m[1]}{period_after(m)} "),
 )  # fmt: skip

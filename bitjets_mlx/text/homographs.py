@@ -81,8 +81,8 @@ def _stands_alone(context: Context) -> bool:
 
 _HABITS = words(
     """
-    be have live love like think know believe come go say work see hear play want hate spend make get do feel look belong
-    visit stand sit call wonder laugh sing dream take
+    be have live love like think know believe come go say work hear want hate spend feel look belong
+    visit stand sit wonder laugh sing dream
     """
 )
 
@@ -103,7 +103,7 @@ def _used(context: Context) -> str:
     named = context.capitals[context.place - 1] and context.place > 1
     if person or changed or named or previous == "":
         return "Y UW1 S T"
-    return "Y UW1 S T" if verb in _HABITS - {"make", "get", "do", "call", "see", "take", "play"} else "Y UW1 Z D"
+    return "Y UW1 S T" if verb in _HABITS else "Y UW1 Z D"
 
 
 def _live(context: Context) -> str:

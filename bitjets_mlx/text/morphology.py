@@ -51,26 +51,26 @@ _HEADS = words(
     boards boat boats body book books boot boots bottle bound bowl box boxes boy boys brain branch breaker breakers
     brush builder building built burner cake cakes card cards care case cases chain chains chair chairs cloth
     clothes clothing coat coats colored country course court cover craft cup cups cutter cutters cuts dealer dealers
-    dog door doors dress driver drivers eyed face faced fall field fields fighter finger fire fish flake flower
-    flowers flow fold folds folk foot footed fork frame front fruit funding garden gate girl glass glasses goer
-    goers ground guard guards hair haired hairs hall hammer handed handle hat head headed heads hearted hold holder
-    holders hole holes hook horn horse house houses hunter jack jacket keeper keepers keeping kind knife knives lace
-    ladies lady lamp land lands lane leaf leather light lights lime line lined lines list load lock log looking made
-    maid maids maker makers making man men mark marks market mast master masters mate mates meal meat meats mill
-    mind minded mine money monger mother mouth nail neck needle night nose note paper parts path phone piece pieces
-    pin pipe pit place places plane plate play player plot point poll pole port post posts pot powder power print
-    printing prints proof rail rack reader road robe rock roll roof room rooms root rope route sack safe sail sand
-    saw school screen screens seat seed seller shaped shed sheet sheets shelf shell shine ship ships shirt shoe shop
-    shore shot side sided sides sight sill sized skin skirt smith snake song space spike spikes spoon spot stairs
-    stand star stead steads step stick sticks stock stone stones store storm story strap stream streaming string
-    stroke stuff suit sword table tail tails tale taker tank tap teller thread throat tie time timer toe tool top
-    tower town track trap tree trees tube verse wagon walk wall walls ware watch watches water way wheel wheels wide
-    wife wind window wing wings wire wood work worker workers working works worm worn worth worthy wreck wrecks
-    writer yard yards
+    dog door doors dress driver drivers face faced fall field fields fighter finger fire fish flake flower flowers
+    flow fold folds folk foot footed fork frame front fruit funding garden gate girl glass glasses goer goers ground
+    guard guards hairs hall hammer handed handle hat head headed heads hearted hold holder holders hook horse house
+    houses hunter jack jacket keeper keepers keeping kind knife knives lace ladies lady lamp land lands lane leaf
+    leather light lights lime line lined lines load lock log looking made maid maids maker makers making man men
+    mark marks market mast master masters mate mates meal meat meats mill mind minded mine money monger mother mouth
+    nail neck needle night nose note paper parts path phone piece pieces pin pipe pit place places plane plate play
+    player point poll pole port posts pot powder power print printing prints proof rail rack reader road robe rock
+    roll roof room rooms root rope route sack safe sail sand saw school screen screens seat seed seller shaped sheet
+    sheets shelf shell shine ship ships shirt shoe shop shore side sided sides sight sill sized skin skirt smith
+    snake song space spike spikes spoon spot stairs stand star stead steads step stick sticks stock stone stones
+    store story strap stream streaming string stroke stuff suit table tail tails tale taker tank tap teller thread
+    throat tie time timer toe tool top tower town track trap tube verse wagon walk wall walls ware watch watches
+    water way wheel wheels wide wife wind window wing wings wire wood work worker workers working works worm worn
+    worth worthy wreck wrecks writer yard yards
     """
 )
 
 # Forms that words have and mere names do not (any name has its plural).
+_VOWEL_FORMS = ("ed", "ing", "er", "ers", "able", "ion")
 _FORMS = ("ed", "d", "ing", "er", "ers", "ly", "ment", "ness", "ful", "less", "able", "ion", "ally")
 _TELLING = re.compile(r"(?:ed|ing|ly|ness|ment|tion|ful|less|able|ity|ists|ers|ings)$")
 
@@ -103,11 +103,14 @@ def derive(word: str) -> Phonemes | None:
     return _prefixed(word, look_up) or _inflected(word) or _suffixed(word) or _compound(word) or _prefixed(word, derive)
 
 
-def _real(word: str) -> Phonemes | None:
-    """A real word of four letters or more: in the dictionary with other forms of its own, or derived from one."""
+def _real(word: str, sure: int = 7) -> Phonemes | None:
+    """A real word: in the dictionary, with forms of its own or at least `sure` letters, or derived from such a one."""
     if len(word) < 4:
         return None
-    return look_up(word) if has_forms(word) else derive(word) if look_up(word) is None and len(word) > 6 else None
+    known = look_up(word)
+    if known is not None:
+        return known if len(word) >= sure or has_forms(word) else None
+    return derive(word) if len(word) > 6 else None
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -119,14 +122,14 @@ def has_forms(word: str) -> bool:
         return True
     if word.endswith("s") and not word.endswith("ss"):
         return has_forms(word[:-1])
-    stems = (word, word[:-1], word[:-1] + "i", word + word[-1])
-    wanted = {"e": stems[:2], "y": (word, stems[2])}.get(word[-1], (word, stems[3]))
-    return sum(look_up(stem + form) is not None for stem in wanted for form in _FORMS if stem + form != word) > 1
+    stems = {"e": (word[:-1], word), "y": (word[:-1] + "i", word)}.get(word[-1], (word + word[-1], word))
+    found = [stem + form for stem in stems for form in (_FORMS if stem is word else _VOWEL_FORMS)]
+    return sum(look_up(form) is not None for form in found if form != word) > 1
 
 
 def _takes_vowel(stem: str) -> bool:
     """Whether an ending with a vowel may follow unchanged: not in "spoting" or "makeing"."""
-    if stem.endswith(("e", "i", "u")) and not stem.endswith(("ee", "ye", "oe")):
+    if stem.endswith(("a", "e", "i", "u")) and not stem.endswith(("ee", "ye", "oe")):
         return False
     if stem.endswith("s") and not stem.endswith(("ss", "us", "as")):
         return False
@@ -173,7 +176,7 @@ def _suffixed(word: str) -> Phonemes | None:
         ending = tuple(sound.split())
         for change in changes:
             stem = _unchanged(word[:-length], change, ending[0][-1].isdigit())
-            known = _real(stem) if stem else None
+            known = _real(stem, 5 if len(ending) > 2 else 7) if stem else None
             if known is not None:
                 if change == "ic" or (change == "le>" and known[-2:] == ("AH0", "L")):
                     known = known[:-2]

@@ -8,7 +8,7 @@ from re import Match, Pattern
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.text import abbreviations, dates, letters, quantities, roman, web
 from bitjets_mlx.text.characters import clean, describe
-from bitjets_mlx.text.tables import SIGNS
+from bitjets_mlx.text.tables import SIGNS, UNITS
 
 # Stands for a word or {phonemes} that no rule may touch; the n-th of them is chr(_FIRST + n).
 _FIRST, _LAST = 0xE000, 0xF8FF
@@ -24,15 +24,18 @@ def _compiled(rules: Iterable[tuple[str, Callable[[Match[str]], str]]]) -> list[
 
 
 _SIGN = "|".join(re.escape(sign) for sign in SIGNS)
-_WORD_RULES = _compiled((*web.RULES, *letters.ARTICLES, *abbreviations.FIRST))
+_WORD_RULES = _compiled((*letters.ARTICLES, *web.RULES, *abbreviations.FIRST))
 _NUMBER_RULES = _compiled((*dates.RULES, *quantities.MEASURES))
 _LATER_WORD_RULES = _compiled((*abbreviations.RULES, *roman.RULES))
 _LATER_NUMBER_RULES = _compiled((*quantities.NUMBERS,))
 _SIGN_RULES = _compiled((
+    (
+        r"\b(dollars?|cents?|pounds?|pence|euros?|yen|percent|times)/([A-Za-z]+)",
+        lambda m: f"{m[1]} per {UNITS[m[2]][0] if m[2] in UNITS else m[2]}",
+    ),
     (r"(?<=\w)/(?=\w)", lambda m: " slash "),
     (r"#(?=\d)", lambda m: "number "),
     (r"(?<=[A-Za-z])\+(?!\w)", lambda m: " plus"),
-    (r"(?<=[a-z])\^(?=\d)", lambda m: " to the power of "),
     (r"\*\*|__|~~|```?", lambda m: " "),  # emphasis marks
     (r"^\s*[*•>#-]+\s+", lambda m: ""),  # list marks and headings
     (r"\n\s*[*•>#-]+\s+", lambda m: "\n"),

@@ -1,7 +1,6 @@
 """One word to phonemes: the user's lexicon, the dictionary, known words inside it, the network."""
 
 import functools
-import re
 from collections.abc import Mapping, Sequence
 
 from bitjets_mlx.text.dictionary import Phonemes, look_up
@@ -48,16 +47,17 @@ def _pronounce_lower(word: str) -> Phonemes:
         phonemes = add_s(_pronounce_lower(word[:-2]))
     if phonemes is None:
         bare = word.strip("'")
-        phonemes = look_up(bare) or derive(word) or derive(bare) or _guess(bare.replace("'", ""))
+        phonemes = look_up(bare) or derive(word) or derive(bare)
+        if phonemes is None:
+            letters = bare.replace("'", "")
+            phonemes = look_up(letters) or _guess(letters)
     return tuple("UW1" if phoneme == "UW" else phoneme for phoneme in phonemes)
 
 
 def _guess(word: str) -> Phonemes:
-    """The network's answer; letters where there is no vowel; a word too long for the network in two pieces."""
-    if not re.search(r"[aeiouy]", word):
-        return _spelled(word)
+    """The network's answer; a word too long for the network in two pieces, so that nothing is lost."""
     phonemes = predict(word)
-    if len(phonemes) >= LONGEST:
+    if len(phonemes) >= LONGEST or len(word) > LONGEST:
         middle = len(word) // 2
         return _pronounce_lower(word[:middle]) + _pronounce_lower(word[middle:])
     return phonemes or _spelled(word)

@@ -8,7 +8,7 @@ from bitjets_mlx.text.numbers import cardinal, decimal, digits, ordinal, pairs, 
 from bitjets_mlx.text.tables import CURRENCIES, CURRENCY_CODES, SCALES, TOUCHING, UNITS
 from bitjets_mlx.text.words import any_of
 
-NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+NUMBER = r"(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 _SCALE_WORD = r"(?:hundred|thousand|million|billion|trillion|quadrillion)"
 
 
@@ -40,12 +40,13 @@ def money(amount: str, names: tuple[str, str, str, str], scale: str = "", adject
 
 
 def _money(match: Match[str]) -> str:
-    currency, amount, word, letter = match.groups()
+    currency, minus, amount, word, letter = match.groups()
     rest = match.string[match.end() :]
     before = match.string[: match.start()]
     adjective = re.match(r"(?:-|[ -](?:bills?|notes?|coins?)\b)", rest) is not None and not re.match(r"-[\d$]", rest)
     adjective |= re.search(r"\b[Aa]n? $", before) is not None and re.match(r" [a-z]", rest) is not None
-    return money(amount, CURRENCIES[currency], SCALES[word or letter] if word or letter else "", adjective)
+    words = money(amount, CURRENCIES[currency], SCALES[word or letter] if word or letter else "", adjective)
+    return f"minus {words}" if minus else words
 
 
 def _money_after(match: Match[str]) -> str:
@@ -69,9 +70,15 @@ def _measure(match: Match[str]) -> str:
     one, many = UNITS[unit]
     name = one if gap == "-" or (amount in {"1", "1.0"} and not scale) else many
     name = {"2": "square ", "3": "cubic "}.get(power or "", "") + name
-    rest = match.string[match.end() :]
-    end = "." if period and (not rest.strip(" \n\"')]") or re.match(r"""["')\]]*\s+["'(]*[A-Z]""", rest)) else ""
+    end = _period_after_unit(period, match)
     return f"{decimal(amount)}{scale or ''} {name}{f' per {_per(per)}' if per else ''}{end}"
+
+
+def _period_after_unit(period: str | None, match: Match[str]) -> str:
+    """ "." where the period of "lbs." also ends the sentence; hardly any name follows a unit."""
+    rest = match.string[match.end() :]
+    ends = not rest.strip(" \n\"')]") or re.match(r"""["')\]]*\s+["'(]*[A-Z]""", rest)
+    return "." if period and ends else ""
 
 
 def _square(match: Match[str]) -> str:
@@ -89,6 +96,11 @@ def _degrees(match: Match[str]) -> str:
     return words + (f" {names[letter]}" if letter else "")
 
 
+def _inches(match: Match[str]) -> str:
+    """5" nails, unless the mark closes a quotation."""
+    return match[0] if match.string[: match.start()].count('"') % 2 else f"{decimal(match[1])} inch"
+
+
 def fraction(top: int, bottom: int) -> str | None:
     """ "two thirds"; None for what is read with "over" instead."""
     if not ((0 < top < 100 and 1 < bottom <= 100) or (bottom in {1000, 1_000_000} and top)) or top >= bottom:
@@ -98,16 +110,17 @@ def fraction(top: int, bottom: int) -> str | None:
 
 
 def _fraction(match: Match[str]) -> str:
-    whole, top, bottom, unit = match.groups()
+    whole, top, bottom, unit, period = match.groups()
     part = fraction(int(top), int(bottom))
     if part is None:
         words = f"{cardinal(int(top))} over {cardinal(int(bottom))}"
-        return f"{cardinal(int(whole))} {words}" if whole else words + (match[0][match.end(3) - match.start() :])
+        return (f"{cardinal(int(whole))} " if whole else "") + words + match[0][match.end(3) - match.start() :]
     if whole:
         part = f"{cardinal(int(whole))} and {part.replace('one half', 'a half').replace('one quarter', 'a quarter')}"
     if unit is None:
         return part
-    return f"{part} {UNITS[unit][1 if whole else 0]}" if unit not in TOUCHING else f"{part} {unit}"
+    name = unit if unit in TOUCHING else UNITS[unit][1 if whole else 0]
+    return f"{part} {name}{_period_after_unit(period, match)}"
 
 
 def _list_of_numbers(match: Match[str]) -> str:
@@ -125,7 +138,8 @@ def _version(match: Match[str]) -> str:
 
 def _scientific(match: Match[str]) -> str:
     power = int(match[3])
-    return f"{decimal(match[1])} times ten to the {'minus ' if power < 0 else ''}{cardinal(abs(power))}"
+    words = f"minus {cardinal(-power)}" if power < 0 else ordinal(power)
+    return f"{decimal(match[1])} times ten to the {words}"
 
 
 def plain_number(match: Match[str]) -> str:
@@ -158,7 +172,7 @@ MEASURES = (
     (rf"{_CURRENCY} ?({NUMBER}) ?[-–] ?({NUMBER})(?![\d,]|\.\d)", _money_range),
     (rf"(?<=\d)([kKmMbB]?) ?[-–] ?(?={_CURRENCY}\d)", lambda m: f"{m[1]} to "),
     (rf"(?<![\w])-(?={_CURRENCY}\.?\d)", lambda m: "minus "),
-    (rf"(?<![A-Za-z]){_CURRENCY} ?-?({NUMBER})(?:{_SCALE})?", _money),
+    (rf"(?<![A-Za-z]){_CURRENCY} ?(-?)({NUMBER})(?:{_SCALE})?", _money),
     (rf"(?<![\w.,])({NUMBER})(?:{_SCALE})? ?{_CODE}(?!\w)", _money_after),
     (r"(?<![\w.,])(\d+) ?¢", lambda m: f"{cardinal(int(m[1]))} cent{'' if m[1] == '1' else 's'}"),
     # ranges and signs
@@ -172,6 +186,9 @@ MEASURES = (
     (rf"(?<![\w)\].])-(?={NUMBER})", lambda m: "minus "),
     (rf"(?<![\w)\].])\+(?={NUMBER})", lambda m: "plus "),
     (rf"(?<=\d) ?[x×*] ?(?={NUMBER} ?=)", lambda m: " times "),
+    (r"\b([1-9]\d{2,3}) ?[x×] ?([1-9]\d{2,3})\b", lambda m: f"{pairs(m[1])} by {pairs(m[2])}"),
+    (r"(?<=[\w)])\^([23])(?!\d)", lambda m: {"2": " squared", "3": " cubed"}[m[1]]),
+    (r"(?<=[\w)])\^(?=-?\d)", lambda m: " to the power of "),
     (rf"(?<=\d)( ?)(?:[x×]|\*(?!\*)) ?(?={NUMBER})", lambda m: " by "),
     (rf"(?<![\w.,])({NUMBER}) ?[x×](?!\w)", lambda m: f"{decimal(m[1])} times"),
     # measures
@@ -185,16 +202,20 @@ MEASURES = (
      lambda m: f"{cardinal(int(m[1]))} {'foot' if m[1] == '1' else 'feet'} {cardinal(int(m[2]))}"),
     (rf"(?<![\w.,])({NUMBER})(?:\"|'') ?(?=by\b|x\b|wide|tall|long|thick|deep|screen|TV|display|monitor|pipe|disk)",
      lambda m: f"{decimal(m[1])} inch "),
+    (rf"(?<![\w.,])({NUMBER})' ?(?=tall|long|wide|high|deep|x\b|by\b)", lambda m: f"{decimal(m[1])} foot "),
+    (rf"(?<![\w.,])({NUMBER})\"(?= [a-z])", _inches),
     (r"\b(144|240|360|480|720|1080|1440|2160)([pi])\b", lambda m: f"{pairs(m[1])} {m[2].upper()}"),
     (rf"(?<![\w.,])({NUMBER}) ?(sq|cu|square|cubic)\.? ?(ft|in|yd|mi|m|km|cm|mm)\b\.?", _square),
-    (rf"(?<![\w.,/])(?:(\d+)[ -])?(\d+)/(\d+)(?!\w*[/\d]|[.,]\d)(?: ?{_UNIT}(?![\w/]))?", _fraction),
+    (rf"(?<![\w.,/])(?:(\d+)[ -])?(\d+)/(\d+)(?!\w*[/\d]|[.,]\d)(?: ?{_UNIT}(?![\w/])(\.(?!\w))?)?", _fraction),
     (rf"(?<![\w.,/])({NUMBER})( {_SCALE_WORD})?([ -]?){_UNIT}(?:\^([23]))?(?:/({any_of(UNITS)}|hour|day|week|month|year"
      r"|second|minute|person|mile))?(?![\w/'^])(\.(?!\w))?", _measure),
+    (r"\b([Aa]) one (?=half\b|quarter\b)", lambda m: f"{m[1]} "),
 )  # fmt: skip
 
 # after abbreviations have had their chance with figures ("No. 5")
 NUMBERS = (
-    (r"(?<![\w.])(\d{1,3}(?:,\d{3})+|\d+)(?:st|nd|rd|th|ST|ND|RD|TH)\b", lambda m: ordinal(int(m[1].replace(",", "")))),
+    (r"(?<![\w.])(\d{1,3}(?:,\d{2,3})*,\d{3}|\d+)(?:st|nd|rd|th|ST|ND|RD|TH)\b",
+     lambda m: ordinal(int(m[1].replace(",", "")))),
     (r"(?<![\d.])\d+(?:\.\d+){2,}(?![\d]|\.\d)", _version),
     (r"\b[vV]\.? ?(?=\d+\.\d)", lambda m: "version "),
     (r"\b[\w-]*(?:[A-Za-z]-?\d|\d[A-Za-z])[\w-]*(?:\.\d+)?", split_letters_and_digits),

@@ -119,6 +119,7 @@ RULES = (
     (r"\b([a-z]+) ([IVXL]+)\b(?!['.]\w)", _after_noun),
     (r"\b([A-Za-z][a-z]+) ([ivxl]+)\b(?!['.]\w)", _after_noun),
     (r"(?<=\()(?:i{1,3}|iv|vi{0,3}|ix|xi{0,3})(?=\))", _alone),
+    (r"\bI(?=, II\b)", _alone),
     (r"\bM[MDCLXVI]{3,}\b", _alone),
     (r"\b(?:II|III|VII|VIII|XI{1,3}|XIV|XVI{0,3}|XIX|XXI{1,3}|XXIV)\b(?!['.&-]\w)", _alone),
 )  # fmt: skip
