@@ -8,6 +8,7 @@ back to log space for an utterance that underflows; `forward_sum_reference` is t
 import numpy as np
 
 NEVER = -1e30
+SMALLEST = 1e-250  # probabilities below are not trusted: float64 ends at 1e-308
 
 
 def forward_sum(
@@ -33,10 +34,10 @@ def forward_sum(
     posterior = forward * backward
     totals = posterior.sum(axis=2)  # (T, B)
     inside = np.arange(emission.shape[0])[:, None] < frame_lengths[None, :]
-    posterior *= (inside / np.where(totals > 0, totals, 1.0))[:, :, None]
-    with np.errstate(divide="ignore"):
-        losses = -(np.where(inside, log_scales, 0.0).sum(axis=0) + np.log(mass))
-    underflow = (mass <= 0) | np.any(inside & (totals <= 0), axis=0)
+    lost = totals < SMALLEST
+    posterior *= (inside / np.where(lost, 1.0, totals))[:, :, None]
+    losses = -(np.where(inside, log_scales, 0.0).sum(axis=0) + np.log(np.maximum(mass, SMALLEST)))
+    underflow = (mass < SMALLEST) | np.any(inside & lost, axis=0)
     gradient = np.zeros(log_probabilities.shape)
     gradient[:, :, 0] = -posterior[:, :, 0::2].sum(axis=2).T
     gradient[:, :, 1:] = -posterior[:, :, 1::2].transpose(1, 0, 2)
@@ -58,19 +59,23 @@ def forward_sum_reference(log_probabilities: np.ndarray) -> tuple[float, np.ndar
     forward[0, :2] = emission[0, :2]
     backward[-1, -2:] = 0.0
     for t in range(1, frames):
-        for s in range(states):
-            sources = [s] + [s - 1] * (s > 0) + [s - 2] * (s > 1 and s % 2 == 1)
-            forward[t, s] = np.logaddexp.reduce(forward[t - 1, sources]) + emission[t, s]
+        forward[t] = _arriving(forward[t - 1]) + emission[t]
     for t in range(frames - 2, -1, -1):
-        for s in range(states):
-            targets = [s] + [s + 1] * (s + 1 < states) + [s + 2] * (s + 2 < states and s % 2 == 1)
-            backward[t, s] = np.logaddexp.reduce(backward[t + 1, targets] + emission[t + 1, targets])
+        backward[t] = _arriving((backward[t + 1] + emission[t + 1])[::-1])[::-1]  # the same moves, seen from the end
     total = np.logaddexp(forward[-1, -1], forward[-1, -2])
     posterior = np.exp(forward + backward - total)
     gradient = np.zeros((frames, tokens + 1))
     gradient[:, 0] = -posterior[:, 0::2].sum(axis=1)
     gradient[:, 1:] = -posterior[:, 1::2]
     return float(-total), gradient
+
+
+def _arriving(before: np.ndarray) -> np.ndarray:
+    """Log of the mass that arrives in each state (2 N + 1,): by staying, by one step, token to token over a blank."""
+    arriving = before.copy()
+    arriving[1:] = np.logaddexp(arriving[1:], before[:-1])
+    arriving[3::2] = np.logaddexp(arriving[3::2], before[1:-2:2])
+    return arriving
 
 
 def _state_emissions(values: np.ndarray, fill: float) -> np.ndarray:
@@ -96,7 +101,7 @@ def _scaled_forward(emission: np.ndarray, alive: np.ndarray) -> tuple[np.ndarray
             moved[:, 3::2] += current[:, 1:-2:2]  # from token to next token, over the blank
             current = moved * emission[t] * alive
         total = current.sum(axis=1)
-        np.maximum(total, 1e-300, out=total)
+        np.maximum(total, SMALLEST, out=total)
         current = current / total[:, None]
         forward[t], log_scales[t] = current, np.log(total)
     return forward, log_scales
@@ -116,7 +121,7 @@ def _scaled_backward(emission: np.ndarray, token_lengths: np.ndarray, frame_leng
             current = arriving.copy()
             current[:, :-1] += arriving[:, 1:]
             current[:, 1:-2:2] += arriving[:, 3::2]
-            current /= np.maximum(current.sum(axis=1, keepdims=True), 1e-300)
+            current /= np.maximum(current.sum(axis=1, keepdims=True), SMALLEST)
         ends_here = (frame_lengths - 1 == t)[:, None]
         current = np.where(ends_here, final, current * (frame_lengths - 1 >= t)[:, None])
         backward[t] = current
