@@ -77,8 +77,7 @@ class BitJets(nn.Module):
     def predict_variance(
         self, states: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None
     ) -> Variance:
-        """states (B, N, D) -> durations, pitch and energy. No gradient flows back into the encoder."""
-        states = mx.stop_gradient(states)
+        """states (B, N, D) -> durations, pitch and energy."""
         keys = split_key(key, 3)
         return Variance(
             self.duration(states, mask, amount, keys[0]),

@@ -25,7 +25,7 @@ class AcousticLossWeights:
     f0: float = 0.5
     voicing: float = 0.5
     duration: float = 1.0
-    pitch: float = 0.3
+    pitch: float = 0.5
     energy: float = 0.3
     forward_sum: float = 1.0
     binarisation: float = 0.5
