@@ -1,6 +1,7 @@
 """Word error rate, judged by pocketsphinx with its stock US English model, dictionary and language model."""
 
 import re
+import warnings
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -24,7 +25,9 @@ class WordErrors(NamedTuple):
 def words(text: str) -> list[str]:
     """What is compared: lower-case words, numbers and abbreviations written out, no punctuation."""
     try:
-        text = normalize(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of characters that cannot be spoken: they are not compared either
+            text = normalize(text)
     except BitjetsError:  # nothing speakable
         return []
     found = re.findall(r"[a-z']+", text.lower())
@@ -47,8 +50,9 @@ def recognise(audio: np.ndarray, sample_rate: int = 22050) -> str:
     samples = resample(audio, sample_rate, RATE)
     pcm = np.clip(np.round(samples * 32767.0), -32768, 32767).astype("<i2").tobytes()
     decoder = _decoder()
+    decoder.reinit_feat()  # otherwise a little carries over from one utterance to the next
     decoder.start_utt()
-    decoder.process_raw(pcm, full_utt=True)  # the whole utterance at once: nothing carries over to the next
+    decoder.process_raw(pcm, full_utt=True)  # cepstral means of the whole utterance, not of what came before
     decoder.end_utt()
     best = decoder.hyp()
     return best.hypstr if best else ""

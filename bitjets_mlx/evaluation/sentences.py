@@ -1,0 +1,161 @@
+"""Everything that is measured on one sentence, from files; runs in worker processes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from bitjets_mlx.audio.files import read_audio
+from bitjets_mlx.audio.pitch import extract_pitch
+from bitjets_mlx.audio.spectrogram import log_mel
+from bitjets_mlx.config import AudioConfig
+from bitjets_mlx.data.corpus import sentence_key
+from bitjets_mlx.data.features import Features, load_features
+from bitjets_mlx.data.prepared import Clip
+from bitjets_mlx.evaluation.intelligibility import recognise, word_errors
+from bitjets_mlx.evaluation.pitch import Contour, duration_error, log_f0_errors, root_mean_square, voicing_error
+from bitjets_mlx.evaluation.quality import Quality, copy_quality
+from bitjets_mlx.evaluation.spectra import align, mel_cepstral_distortion, mel_cepstrum
+
+SILENT = 1e-3  # root mean square of a file that says nothing
+SHORTEST, LONGEST = 0.5, 2.0  # times the recording; beyond, a sentence was cut or does not end
+
+
+@dataclass(frozen=True)
+class Take:
+    """One recording of a sentence, and where its spoken version (if any) and its copy synthesis are."""
+
+    id: str
+    features: Path
+    speech: Path | None
+    copy: Path
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """All takes of one sentence by one speaker. Every take is compared; together they count once."""
+
+    speaker: str
+    text: str
+    frames: int
+    takes: tuple[Take, ...]
+
+
+@dataclass(frozen=True)
+class Character:
+    """What a voice sounds like: mean log mel (80,), log F0 of the voiced frames (K,)."""
+
+    mel: np.ndarray
+    log_f0: np.ndarray
+
+
+@dataclass(frozen=True)
+class SpeechMeasures:
+    """The synthesis of a sentence against one take of it."""
+
+    heard: str
+    word_errors: int
+    mcd: float
+    log_f0_errors: np.ndarray
+    log_f0_rmse: float
+    voicing_error: float
+    duration_error: float
+    fault: str  # "silent", "cut", "endless" or ""
+    character: Character
+
+
+@dataclass(frozen=True)
+class TakeMeasures:
+    """One take: what is heard in the recording, its copy synthesis, and the synthesis if there is one."""
+
+    id: str
+    speaker: str
+    text: str
+    share: float  # takes of a sentence share its weight
+    words: int
+    heard: str
+    word_errors: int
+    character: Character
+    quality: Quality
+    speech: SpeechMeasures | None
+
+
+def group_takes(clips: Sequence[Clip], prepared: Path, output: Path, spoken: bool) -> list[Sentence]:
+    """The clips by sentence. `spoken`: there are also OUTPUT/<speaker>/<id>.wav beside <id>.copy.wav."""
+    groups: dict[tuple[str, str], list[Clip]] = {}
+    for clip in clips:
+        groups.setdefault((clip.speaker, sentence_key(clip.text)), []).append(clip)
+    sentences = []
+    for (speaker, _), group in groups.items():
+        folder = output / speaker
+        takes = [
+            Take(
+                clip.id,
+                prepared / clip.features,
+                folder / f"{clip.id}.wav" if spoken else None,
+                folder / f"{clip.id}.copy.wav",
+            )
+            for clip in group
+        ]
+        sentences.append(Sentence(speaker, group[0].text, sum(clip.frames for clip in group), tuple(takes)))
+    return sentences
+
+
+def measure_sentence(sentence: Sentence) -> list[TakeMeasures]:
+    """Measure every take of a sentence. What the recogniser hears in the synthesis, one for all, is asked once."""
+    first = sentence.takes[0].speech
+    spoken = read_audio(first) if first else None
+    heard = recognise(spoken) if spoken is not None else ""
+    measured = []
+    for take in sentence.takes:
+        features = load_features(take.features)
+        natural_heard = recognise(features.audio) if spoken is not None else ""
+        errors, words = word_errors(sentence.text, natural_heard)
+        measured.append(
+            TakeMeasures(
+                id=take.id,
+                speaker=sentence.speaker,
+                text=sentence.text,
+                share=1.0 / len(sentence.takes),
+                words=words,
+                heard=natural_heard,
+                word_errors=errors,
+                character=Character(features.mel.mean(axis=0), features.log_f0[features.voiced]),
+                quality=copy_quality(features.audio, features.mel, read_audio(take.copy)),
+                speech=measure_speech(sentence.text, features, spoken, heard) if spoken is not None else None,
+            )
+        )
+    return measured
+
+
+def measure_speech(text: str, natural: Features, spoken: np.ndarray, heard: str) -> SpeechMeasures:
+    """Compare samples (S,) that say `text` with a recording of it."""
+    frames = len(spoken) // AudioConfig().hop
+    spoken = spoken[: frames * AudioConfig().hop]
+    mel = np.array(log_mel(mx.array(spoken)[None])[0])  # (T, 80)
+    said, recorded = Contour(*extract_pitch(spoken)), Contour(np.exp(natural.log_f0), natural.voiced)
+    first = mel_cepstrum(natural.audio, recorded.f0, recorded.voiced)  # (U, 35)
+    second = mel_cepstrum(spoken, said.f0, said.voiced)  # (T, 35)
+    path = align(first[:, 1:], second[:, 1:])
+    differences = log_f0_errors(recorded, said, path)
+    longer = duration_error(len(natural.mel), frames)
+    return SpeechMeasures(
+        heard=heard,
+        word_errors=word_errors(text, heard).errors,
+        mcd=mel_cepstral_distortion(first, second, path),
+        log_f0_errors=differences,
+        log_f0_rmse=root_mean_square(differences),
+        voicing_error=voicing_error(recorded, said, path),
+        duration_error=longer,
+        fault=find_fault(spoken, 1.0 + longer),
+        character=Character(mel.mean(axis=0), said.voiced_log_f0()),
+    )
+
+
+def find_fault(spoken: np.ndarray, relative_length: float) -> str:
+    """What is plainly wrong with a spoken sentence; "" for nothing."""
+    if not len(spoken) or root_mean_square(spoken) < SILENT:
+        return "silent"
+    return "cut" if relative_length < SHORTEST else "endless" if relative_length > LONGEST else ""

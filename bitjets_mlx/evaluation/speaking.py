@@ -1,0 +1,60 @@
+"""Have a voice speak sentences and its vocoder copy recordings, into the files that `sentences` measures."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bitjets_mlx.audio.files import write_wav
+from bitjets_mlx.config import AudioConfig
+from bitjets_mlx.data.features import load_features
+from bitjets_mlx.data.progress import progress
+from bitjets_mlx.evaluation.sentences import Sentence
+from bitjets_mlx.voice import FrameVocoder, Voice
+
+
+class Speed(NamedTuple):
+    """Seconds of computing for so many seconds of speech."""
+
+    seconds: float
+    audio_seconds: float
+
+    def real_time_factor(self) -> float:
+        """NaN where nothing was spoken."""
+        return self.seconds / self.audio_seconds if self.audio_seconds else float("nan")
+
+
+def speak_sentences(voice: Voice, sentences: Sequence[Sentence]) -> Speed:
+    """Speak every sentence once, seed 0, and write it for each of its takes."""
+    seconds = samples = 0.0
+    voice.speak("Warming up.", speaker=sentences[0].speaker)
+    for sentence in progress(sentences, len(sentences), "speaking"):
+        began = time.perf_counter()
+        audio = voice.speak(sentence.text, speaker=sentence.speaker)
+        seconds += time.perf_counter() - began
+        samples += len(audio)
+        for take in sentence.takes:
+            if take.speech:
+                _write(take.speech, audio)
+    return Speed(seconds, samples / voice.sample_rate)
+
+
+def copy_recordings(vocoder: FrameVocoder, sentences: Sequence[Sentence]) -> Speed:
+    """Copy synthesis of every take: from its recording's mel, F0 and voicing."""
+    seconds = samples = 0.0
+    takes = [take for sentence in sentences for take in sentence.takes]
+    for take in progress(takes, len(takes), "copying"):
+        features = load_features(take.features)
+        began = time.perf_counter()
+        audio = vocoder(features.mel, f0=np.exp(features.log_f0), voiced=features.voiced)
+        seconds += time.perf_counter() - began
+        samples += len(audio)
+        _write(take.copy, audio)
+    return Speed(seconds, samples / AudioConfig().sample_rate)
+
+
+def _write(path: Path, audio: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_wav(path, audio)

@@ -1,0 +1,149 @@
+"""The measures of all clips as one table: a row a measure, a column a speaker."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from bitjets_mlx.evaluation.intelligibility import bootstrap_interval, word_error_rate
+from bitjets_mlx.evaluation.pitch import root_mean_square
+from bitjets_mlx.evaluation.sentences import Character, SpeechMeasures, TakeMeasures
+
+Row = dict[str, float | int | str]
+
+LABELS = {
+    "clips": "recordings",
+    "sentences": "sentences (takes of one share its weight)",
+    "wer_natural_percent": "WER of the recordings, %",
+    "wer_synthesis_percent": "WER of the synthesis, %",
+    "wer_added_points": "WER added by the synthesis, points",
+    "wer_added_low": "  95 % interval from",
+    "wer_added_high": "  to",
+    "mcd_db": "mel-cepstral distortion, dB",
+    "log_f0_rmse": "log-F0 RMSE (mean over clips)",
+    "log_f0_rmse_pooled": "log-F0 RMSE (over all frames)",
+    "log_f0_deviation_ratio": "deviation of log F0, synthesis / recordings",
+    "voicing_error_percent": "voicing error, %",
+    "duration_error_percent": "duration error (mean of absolute values), %",
+    "longer_percent": "synthesis longer than the recordings by, %",
+    "faulty_sentences": "sentences silent, cut or endless",
+    "nearest_by_mel": "recordings nearest by mean mel",
+    "nearest_by_f0": "recordings nearest by mean F0",
+    "copy_pesq_wb": "copy synthesis: PESQ-WB",
+    "copy_stoi": "copy synthesis: STOI",
+    "copy_mel_l1": "copy synthesis: mel L1, nats",
+}
+
+
+def summarise(measured: Sequence[TakeMeasures]) -> dict[str, Row]:
+    """One row of measures for each speaker, in the order they come."""
+    speakers = list(dict.fromkeys(take.speaker for take in measured))
+    characters = {name: _character(take.character for take in _of(measured, name)) for name in speakers}
+    return {name: _speaker_row(_of(measured, name), characters) for name in speakers}
+
+
+def _of(measured: Iterable[TakeMeasures], speaker: str) -> list[TakeMeasures]:
+    return [take for take in measured if take.speaker == speaker]
+
+
+def _speaker_row(takes: list[TakeMeasures], natural: Mapping[str, Character]) -> Row:
+    share = np.array([take.share for take in takes])
+    row: Row = {"clips": len(takes), "sentences": round(float(share.sum()))}
+    speech = [take.speech for take in takes if take.speech]
+    if len(speech) == len(takes):
+        row |= _word_errors(takes, speech) | _likeness(speech, share) | _pitch(takes, speech)
+        row |= _nearest(_character(one.character for one in speech), natural)
+    quality = np.average([take.quality for take in takes], axis=0, weights=share)
+    return row | {f"copy_{name}": float(quality[i]) for i, name in enumerate(("pesq_wb", "stoi", "mel_l1"))}
+
+
+def _word_errors(takes: list[TakeMeasures], speech: list[SpeechMeasures]) -> Row:
+    share = np.array([take.share for take in takes])
+    words = np.array([take.words for take in takes]) * share
+    natural = np.array([take.word_errors for take in takes]) * share
+    added = np.array([one.word_errors for one in speech]) * share - natural
+    groups = list(dict.fromkeys(take.text for take in takes))
+    index = np.array([groups.index(take.text) for take in takes])
+    by_sentence = [np.bincount(index, weights=values) for values in (added, words)]
+    low, high = bootstrap_interval(by_sentence[0], by_sentence[1])
+    return {
+        "wer_natural_percent": 100.0 * word_error_rate(natural, words),
+        "wer_synthesis_percent": 100.0 * word_error_rate(natural + added, words),
+        "wer_added_points": 100.0 * word_error_rate(added, words),
+        "wer_added_low": 100.0 * low,
+        "wer_added_high": 100.0 * high,
+    }
+
+
+def _likeness(speech: list[SpeechMeasures], share: np.ndarray) -> Row:
+    longer = np.array([one.duration_error for one in speech])
+    return {
+        "mcd_db": _mean([one.mcd for one in speech], share),
+        "log_f0_rmse": _mean([one.log_f0_rmse for one in speech], share),
+        "voicing_error_percent": 100.0 * _mean([one.voicing_error for one in speech], share),
+        "duration_error_percent": 100.0 * _mean(np.abs(longer), share),
+        "longer_percent": 100.0 * _mean(longer, share),
+        "faulty_sentences": round(float(share[[bool(one.fault) for one in speech]].sum())),
+    }
+
+
+def _pitch(takes: list[TakeMeasures], speech: list[SpeechMeasures]) -> Row:
+    spread = np.concatenate([one.character.log_f0 for one in speech]).std()
+    natural = np.concatenate([take.character.log_f0 for take in takes]).std()
+    return {
+        "log_f0_rmse_pooled": root_mean_square(np.concatenate([one.log_f0_errors for one in speech])),
+        "log_f0_deviation_ratio": float(spread / natural),
+    }
+
+
+def _nearest(own: Character, natural: Mapping[str, Character]) -> Row:
+    by_mel = {name: np.linalg.norm(own.mel - other.mel) for name, other in natural.items()}
+    by_f0 = {name: abs(own.log_f0.mean() - other.log_f0.mean()) for name, other in natural.items()}
+    return {"nearest_by_mel": min(by_mel, key=by_mel.__getitem__), "nearest_by_f0": min(by_f0, key=by_f0.__getitem__)}
+
+
+def _character(parts: Iterable[Character]) -> Character:
+    """The mean of the clips' mean mels, and all of their voiced frames."""
+    known = list(parts)
+    return Character(np.mean([one.mel for one in known], axis=0), np.concatenate([one.log_f0 for one in known]))
+
+
+def _mean(values: Sequence[float] | np.ndarray, share: np.ndarray) -> float:
+    """Weighted mean of what is no NaN: a clip without a frame voiced in both has no F0 error."""
+    array = np.array(values)
+    known = np.isfinite(array)
+    return float(np.average(array[known], weights=share[known])) if known.any() else float("nan")
+
+
+def clip_rows(measured: Sequence[TakeMeasures]) -> list[dict[str, Any]]:
+    """What was measured clip by clip, as plain JSON types."""
+    rows = []
+    for take in measured:
+        row: dict[str, Any] = {"id": take.id, "speaker": take.speaker, "text": take.text, "words": take.words}
+        if take.speech:
+            row |= {"heard_natural": take.heard, "errors_natural": take.word_errors}
+            kept = {
+                name: value
+                for name, value in asdict(take.speech).items()
+                if name not in ("character", "log_f0_errors", "word_errors", "heard")
+            }
+            row |= {"heard": take.speech.heard, "errors": take.speech.word_errors, **kept}
+        rows.append(row | {f"copy_{name}": value for name, value in take.quality._asdict().items()})
+    return rows
+
+
+def formatted(speakers: Mapping[str, Row]) -> str:
+    """The table as text."""
+    keys = [key for key in LABELS if any(key in row for row in speakers.values())]
+    width = max(len(LABELS[key]) for key in keys)
+    column = max(10, *(len(name) for name in speakers))
+    lines = [" " * width + "".join(f"  {name:>{column}}" for name in speakers)]
+    for key in keys:
+        cells = (_cell(row.get(key, "")) for row in speakers.values())
+        lines.append(f"{LABELS[key]:<{width}}" + "".join(f"  {cell:>{column}}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _cell(value: float | int | str) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
