@@ -34,7 +34,8 @@ _SAINTS = listed(
     Augustine Joseph Anne Ann Clair Cloud Croix Kitts Lucia Vincent Moritz Tropez Bernard David Mark Marks Luke
     Matthew Michael Martin Albans Ives Pancras Jude Lawrence Charles Catherine Catharines Elizabeth Margaret Stephen
     Simon Elmo Valentine Basil Benedict Anthony Anselm Ambrose Jerome Barnabas Bartholomew Christopher Clare Denis
-    Edmund Giles Gregory Hilda Ignatius Johns Kilda Leonard Mungo Olaf Oswald Philip Stephens Swithin Teresa Ursula
+    Edmund Edmunds
+    Giles Gregory Hilda Ignatius Johns Kilda Leonard Mungo Olaf Oswald Philip Stephens Swithin Teresa Ursula
     Vitus
     """
 )
@@ -63,6 +64,7 @@ WORDS = {
 }  # fmt: skip
 # These are words of their own at the end of a sentence, or without a period ("a max.", "Mo.").
 _NEED_CONTEXT = words("max temp Penn Mass Pa Mo Del Ill Wash Ore Ark Kan Ala est Inst Bart Mich Wis Va Ga Md")
+_MEASURED = {"max": "maximum", "min": "minimum", "temp": "temperature", "avg": "average"}
 _PLACES = words("Penn Mass Pa Mo Del Ill Wash Ore Ark Kan Ala Mich Wis Va Ga Md")
 
 # before a number
@@ -96,7 +98,9 @@ PHRASES = {
     "AT&T": "A T and T", "M&M's": "M and M's", "M&Ms": "M and M's", "P&L": "P and L", "S&P": "S and P",
     "Wi-Fi": "Wi-Fi", "wi-fi": "Wi-Fi", "hi-fi": "hi-fi", "sci-fi": "sci-fi", "o'clock": "o'clock", ":)": "", ":-)": "",
     ":(": "", ";)": "", "<3": "love", "->": " to ", "=>": " implies ", "<=": " is at most ", ">=": " is at least ",
-    "!=": " is not equal to ", "==": " equals ", "A.D.": "A D", "B.C.": "B C",
+    "!=": " is not equal to ", "==": " equals ", "I.e.": "That is", "E.g.": "For example", "WWI": "World War one",
+    "WWII": "World War two",
+    "WW1": "World War one", "WW2": "World War two",
 }  # fmt: skip
 
 
@@ -164,7 +168,7 @@ _NOT_STREETS = listed(
     Thanks Good Our My His Her A An Is Was
     """
 )
-_NAME = r"[A-Z][a-z]+|\d+(?:st|nd|rd|th)|[NSEW]\.?"
+_NAME = r"[A-Z][a-z]+(?:'s)?|\d+(?:st|nd|rd|th)|[NSEW]\.?"
 FIRST = (
     (rf"\b({any_of({*TITLES, 'St', 'No'})})\.(?=[A-Z][a-z])", lambda m: f"{m[1]}. "),  # "Mr.Smith"
     (
@@ -193,6 +197,7 @@ RULES = (
     (rf"\b({any_of(_TITLES_THAT_ARE_WORDS)})\.(?=\s+[A-Z])", _title),
     (rf"\b({any_of(_WITHOUT_PERIOD)})(?=\s+[A-Z][a-z])", _title),
     (r"\b(Sun|Sat)\.(?=,? (?:[A-Z][a-z]+|\d|at\b))", lambda m: {"Sun": "Sunday", "Sat": "Saturday"}[m[1]]),
+    (r"\b([Mm]ax|[Mm]in|[Tt]emp|[Aa]vg)\. (?=[a-z])", lambda m: f"{_MEASURED[m[1].lower()]} "),
     (rf"(?<![\w.-])({any_of(WORDS)})\.(?!\w)", _word),
     (r"\b(lbs|ft|oz|hrs|mins|secs|yrs|vs|etc|approx|govt|dept)\b(?!\.\w)", lambda m: WORDS[m[1]]),
     # U.S.A., J. F. K., p.m.; a single initial before a name: George W. Bush

@@ -22,6 +22,11 @@ _AM_PM = r"([AaPp])\.? ?[Mm]\b(\.?)"
 _ERA = r"(B\.?C\.?E|A\.?D|B\.?C|C\.?E)\b(\.?)"
 _BEFORE_DATE = r"(?:[Oo]n|[Bb]y|[Uu]ntil|[Ss]ince|[Bb]efore|[Aa]fter|[Dd]ated|[Dd]ue)"
 _PERIODS = r"(?:[Tt]he|[Ee]arly|[Ll]ate|[Mm]id|[Ee]arlier|[Ll]ater|[Hh]er|[Hh]is|[Mm]y|[Tt]heir|[Oo]ur|[Yy]our|[Ii]ts)"
+_BOOKS = (
+    r"(?:Genesis|Exodus|Leviticus|Deuteronomy|Joshua|Judges|Samuel|Kings|Chronicles|Job|Psalms?|Proverbs|Isaiah"
+    r"|Jeremiah|Ezekiel|Daniel|Hosea|Micah|Matthew|Mark|Luke|John|Acts|Romans|Corinthians|Galatians|Ephesians|Philippians"
+    r"|Colossians|Thessalonians|Timothy|Titus|Hebrews|James|Peter|Jude|Revelation)\b"
+)
 _HUNDREDS = {"1": "one", "8": "eight", "9": "nine", "6": "six"}
 
 
@@ -145,6 +150,11 @@ RULES = (
      lambda m: f"{m[1]} {_groups(m[2])}"),
     (r"\b([Cc]all|[Dd]ial|[Cc]alled|[Dd]ialed|[Pp]hone) (911|999|112|411|311|211|988)\b",
      lambda m: f"{m[1]} {digits(m[2])}"),
+    (r"\b(\d)-(\d{3})-([A-Z]{4,})\b", lambda m: f"{digits(m[1])}, {_group(m[2])}, {m[3].lower()}"),
+    (r"\b(ISBN(?:-1[03])?):? ?((?:\d-?){9,12}[\dX])\b", lambda m: f"{m[1]} {_groups(m[2])}"),
+    (rf"\b([123]) (?={_BOOKS})", lambda m: f"{ordinal(int(m[1])).capitalize()} "),
+    (rf"\b({_BOOKS}) (\d{{1,3}}):(\d{{1,3}})(?:[-–](\d{{1,3}}))?(?![\d:])",
+     lambda m: f"{m[1]} {cardinal(int(m[2]))} {cardinal(int(m[3]))}" + (f" to {cardinal(int(m[4]))}" if m[4] else "")),
     # dates in figures
     (rf"{_BARE}(\d{{4}})-(\d{{1,2}})-(\d{{1,2}}){_END}", lambda m: _numeric(m[2], m[3], m[1], m)),
     (rf"{_BARE}(\d{{4}})/(\d{{1,2}})/(\d{{1,2}}){_END}", lambda m: _numeric(m[2], m[3], m[1], m)),
@@ -175,8 +185,8 @@ RULES = (
     (r"\b([Ii]n|[Ss]ince|[Uu]ntil|[Bb]y|[Yy]ear|[Cc]irca|c\.|ca\.) (\d{4})\b(?![,.]\d| [a-z]+s\b|%)",
      lambda m: f"{m[1]} {year(int(m[2]))}"),
     # numbers that are read in pairs
-    (r"\b([Rr]oom|[Ff]light|[Hh]ighway|[Rr]oute|[Ii]nterstate|[Ss]uite|[Aa]partment|[Bb]oeing|[Aa]irbus|[Bb]us"
-     r"|[Ee]xtension|[Aa]rea code) ([1-9]\d{2,3})\b(?![,.]\d)", lambda m: f"{m[1]} {pairs(m[2])}"),
+    (r"\b([Ff]light [A-Z]{2}|[Rr]oom|[Ff]light|[Hh]ighway|[Rr]oute|[Ii]nterstate|[Ss]uite|[Aa]partment|[Bb]oeing"
+     r"|[Aa]irbus|[Bb]us|[Ee]xtension|[Aa]rea code) ([1-9]\d{2,3})\b(?![,.]\d)", lambda m: f"{m[1]} {pairs(m[2])}"),
     (r"\b([Bb]ox|[Ss]erial|[Pp]in|[Cc]ode|[Dd]igits) (\d{3,6})\b(?![,.]\d)", lambda m: f"{m[1]} {digits(m[2])}"),
     (r"\b(\d{3,4}) (?=(?:[NSEW]\.? )?[A-Z][a-z]+(?: [A-Z][a-z]+)* (?:St|Street|Ave|Avenue|Road|Rd|Drive|Dr|Lane|Ln"
      r"|Blvd|Boulevard|Court|Ct|Place|Pl|Way|Terrace|Square)\b)", lambda m: f"{pairs(m[1])} "),

@@ -102,7 +102,9 @@ def _mixed(word: str, before: str) -> str:
     if is_known(word.lower()) or _NAME_PREFIX.match(word):
         return word
     parts = _MIXED.findall(word)
-    if len(parts) > 4 or (len(parts) > 2 and max(map(len, parts)) < 3):  # "hElLo": no words inside
+    if all(len(part) < 3 for part in parts) and len(parts) < 4:  # "NaCl", "DoD"
+        return spell(word)
+    if len(parts) > 4:  # "aNyThInG": no words inside
         return word.lower()
     return " ".join(
         part.upper() if len(part) == 1 else _capitals(part, False, before) if part.isupper() else part for part in parts
@@ -158,7 +160,7 @@ def read_capitals(text: str) -> str:
 
 
 def split_letters_and_digits(match: Match[str]) -> str:
-    """mp3 -> "MP 3", COVID-19 -> "COVID 19", 10-year-old -> "10-year-old"; the number rules read the figures."""
+    """mp3 -> "M P 3", COVID-19 -> "COVID 19", 10-year-old -> "10-year-old"; the number rules read the figures."""
     runs = re.findall(r"[A-Za-z]+|\d+(?:\.\d+)?|-", match[0])
     words: list[str] = []
     for position, run in enumerate(runs):
@@ -167,7 +169,7 @@ def split_letters_and_digits(match: Match[str]) -> str:
             words.append("-" if joins_word else " ")
         elif run.isalpha():
             short = len(run) <= 2 or (len(run) <= 4 and not is_known(run.lower()) and not can_be_said(run))
-            words += [" ", run.upper() if short else run, " "]
+            words += [" ", spell(run) if short else run, " "]
         else:
             words += [" ", run, " "]
     return re.sub(r" *- *", "-", " ".join("".join(words).split())) if words else match[0]

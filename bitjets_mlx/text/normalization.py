@@ -14,6 +14,7 @@ from bitjets_mlx.text.tables import SIGNS, UNITS
 _FIRST, _LAST = 0xE000, 0xF8FF
 PLACEHOLDER = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]")
 _IN_BRACES = re.compile(r"\{\s*([^{}]*?)\s*\}")
+_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>]*)?/?>")
 _CHUNK = re.compile(r"[^\s\"(){}\[\],;:!?]+")
 
 _Rule = tuple[Pattern[str], Callable[[Match[str]], str]]
@@ -34,6 +35,7 @@ _SIGN_RULES = _compiled((
         lambda m: f"{m[1]} per {UNITS[m[2]][0] if m[2] in UNITS else m[2]}",
     ),
     (r"(?<=\w)/(?=\w)", lambda m: " slash "),
+    (r"\s/+\s", lambda m: ", "),
     (r"#(?=\d)", lambda m: "number "),
     (r"(?<=[A-Za-z])\+(?!\w)", lambda m: " plus"),
     (r"\*\*|__|~~|```?", lambda m: " "),  # emphasis marks
@@ -126,7 +128,8 @@ def to_words(text: str, lexicon: Iterable[str] = ()) -> tuple[str, Protected]:
             cleaned, unspeakable = clean(piece)
             pieces.append(cleaned)
             left_out += unspeakable
-    text = "".join(pieces)
+    text, tags = _TAG.subn(" ", "".join(pieces))
+    left_out += ["<", ">"] if tags else []
     text = _apply(_WORD_RULES, text)
     if re.search(r"\d", text):
         text = _apply(_NUMBER_RULES, text)

@@ -174,7 +174,9 @@ MEASURES = (
     (rf"(?<![\w])-(?={_CURRENCY}\.?\d)", lambda m: "minus "),
     (rf"(?<![A-Za-z]){_CURRENCY} ?(-?)({NUMBER})(?:{_SCALE})?", _money),
     (rf"(?<![\w.,])({NUMBER})(?:{_SCALE})? ?{_CODE}(?!\w)", _money_after),
+    (r"(?<![\w.,])(\d+) ?¢(?= (?:coin|stamp|piece))", lambda m: f"{cardinal(int(m[1]))} cent"),
     (r"(?<![\w.,])(\d+) ?¢", lambda m: f"{cardinal(int(m[1]))} cent{'' if m[1] == '1' else 's'}"),
+    (r"(?<![\w.,])(\d+\.\d+)([kKMB])\b(?!\.\w)", lambda m: f"{decimal(m[1])} {SCALES[m[2]]}"),
     # ranges and signs
     (r"(?<![\w.,/-])\d+(?:-\d+){2,}(?![\w/-])", _list_of_numbers),
     (rf"{_FREE}({NUMBER}) ?- ?(?={NUMBER} ?=)", lambda m: f"{m[1]} minus "),
@@ -194,7 +196,7 @@ MEASURES = (
     # measures
     (r"(?<![\w.])\.(22|25|32|38|40|44|45|50|357)(?=[ -](?:[Cc]alib|[Ss]pecial|[Pp]istol|[Rr]evolver|[Rr]ifle|[Mm]agnum"
      r"|ACP|[Aa]utomatic|bullets?|cartridges?))", lambda m: cardinal(int(m[1])) if len(m[1]) < 3 else pairs(m[1])),
-    (rf"({NUMBER}) ?°(?: ?(\d+)'(?: ?(\d+)\")?)? ?(?:([CFKNSEW])(?![a-z]))?", _degrees),
+    (rf"({NUMBER}) ?°(?: ?(\d+)'(?: ?(\d+)\")?)?(?: ?([CFKNSEW])(?![a-z]))?", _degrees),
     (r"\bdegrees ([CF])\b", lambda m: f"degrees {'Celsius' if m[1] == 'C' else 'Fahrenheit'}"),
     (rf"({NUMBER}) ?%", lambda m: f"{decimal(m[1])} percent"),
     (rf"({NUMBER})-percent\b", lambda m: f"{decimal(m[1])} percent"),

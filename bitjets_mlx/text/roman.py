@@ -37,7 +37,7 @@ COUNTED = words(
 )
 
 # After these, X, V and the like are letters: "Model X".
-_LETTERED = words("model series generation version class group level game type grade")
+_LETTERED = words("number model series generation version class group level game type grade")
 # After these even a lower-case word takes "I" as a number: "type I diabetes".
 _LOWER_WITH_I = frozenset(["type", "phase", "stage", "tier", "category"])
 _GIVEN = RULERS | words(
@@ -76,6 +76,8 @@ def _after_name(match: Match[str]) -> str:
         return match[0]
     if numeral in {"X", "V"} and name.lower() in _LETTERED:
         return match[0]
+    if len(numeral) == 1 and not counted and re.match(r"\s+[A-Z][a-z]", match.string[match.end() :]):
+        return match[0]  # an initial: "Robert I. Bouck"
     if not counted and (ruler or _is_person(match.string[: match.start()], numeral)):
         return f"{name} the {ordinal(number)}"
     if not counted and (len(numeral) == 1 or set(numeral) - set("IVX") or numeral in {"XX", "XXX"}):
@@ -94,6 +96,8 @@ def _after_noun(match: Match[str]) -> str:
     noun, numeral = match.groups()
     number = value(numeral)
     if number is None or noun.lower() not in COUNTED or numeral in {"L", "X", "l", "x", "v"}:
+        return match[0]
+    if len(numeral) == 1 and noun.lower() in _LETTERED:
         return match[0]
     if numeral == "i" and noun.lower() not in {"act", "scene", "page", "chapter"}:
         return match[0]

@@ -49,13 +49,13 @@ _PREFIXED = {
     "m": "meter", "g": "gram", "l": "liter", "L": "liter", "s": "second", "Hz": "hertz", "W": "watt", "V": "volt",
     "A": "amp", "Wh": "watt hour", "J": "joule", "Pa": "pascal", "N": "newton", "B": "byte", "bps": "bit per second",
     "mol": "mole", "F": "farad", "Ah": "amp hour", "eV": "electron volt", "cal": "calorie", "bar": "bar",
-    "b": "bit", "bit": "bit",
+    "b": "bit",
 }  # fmt: skip
 _PREFIXES = {
-    "kilo": ("k", "m g l L Hz W V A Wh J Pa N B bps cal eV mol b bit"),
-    "mega": ("M", "Hz W V Wh J Pa N B bps eV b bit"),
-    "giga": ("G", "Hz W Wh J Pa B bps eV b bit"),
-    "tera": ("T", "Hz W Wh B bps eV b bit"),
+    "kilo": ("k", "m g l L Hz W V A Wh J Pa N B bps cal eV mol b"),
+    "mega": ("M", "Hz W V Wh J Pa N B bps eV b"),
+    "giga": ("G", "Hz W Wh J Pa B bps eV b"),
+    "tera": ("T", "Hz W Wh B bps eV b"),
     "peta": ("P", "B"),
     "hecto": ("h", "Pa"),
     "deci": ("d", "m l L"),
@@ -90,7 +90,7 @@ UNITS: dict[str, tuple[str, str]] = {
     "eV": ("electron volt", "electron volts"), "Pa": ("pascal", "pascals"), "kt": ("knot", "knots"),
     "kts": ("knot", "knots"), "MP": ("megapixel", "megapixels"), "kn": ("knot", "knots"),
 }  # fmt: skip
-UNITS.update({symbol: (_PREFIXED[symbol], _PREFIXED[symbol] + "s") for symbol in words("m g l L s W V A J N B")})
+UNITS.update({symbol: (_PREFIXED[symbol], _PREFIXED[symbol] + "s") for symbol in words("m g l L s W V")})
 for _prefix, (_letter, _bases) in _PREFIXES.items():
     for _base in _bases.split():
         _name, _sep, _rest = _PREFIXED[_base].partition(" per ")
@@ -98,7 +98,7 @@ for _prefix, (_letter, _bases) in _PREFIXES.items():
         UNITS[_letter + _base] = (_prefix + _name + _sep + _rest, _prefix + _many + _sep + _rest)
 
 # These mean their unit only where they touch the number ("30s", "5A").
-TOUCHING = words("s d A J N B b in mo pt pp bar mol Pa atm MP kn")
+TOUCHING = words("s d in mo pt pp bar mol Pa atm MP kn")
 
 SIGNS = {
     "&": "and", "@": "at", "%": "percent", "+": "plus", "=": "equals", "×": "times", "°": "degrees", "#": "number",
