@@ -1,6 +1,7 @@
 """The one exception that users see, and how a command ends when it meets one."""
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -10,7 +11,8 @@ class BitjetsError(Exception):
 
 
 def run_command(main: Callable[[], None]) -> NoReturn:
-    """Run a command's `main`; print `error: ...` and exit with 1 on what a user can mend."""
+    """Run a command's `main`; print `error: ...` and exit with 1 on what a user can mend, warnings as one line each."""
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     try:
         main()
     except BitjetsError as error:

@@ -10,10 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bitjets_mlx.errors import BitjetsError, run_command
 
@@ -29,7 +28,6 @@ Sentences = Sequence[Sequence[str]]
 
 def main() -> None:
     """Parse, load the voice, speak, say where and how fast."""
-    warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # as an exception, so that nothing half-written stays
     arguments = _parser().parse_args()
     player = _player() if arguments.play else []
@@ -130,10 +128,6 @@ def _player() -> list[str]:
 def _play(player: Sequence[str], path: Path) -> None:
     if subprocess.run([*player, str(path)], check=False).returncode != 0:
         raise BitjetsError(f"{player[0]} could not play {path}, which was written: is there a sound device?")
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,6 +28,9 @@ def voice_card(name: str, folder: Path, config: VoiceConfig, notes: str, measure
     lines += ["", "## Files", "", "| file | bytes | what |", "|---|---|---|"]
     for file in sorted(config.files):
         lines.append(f"| `{file}` | {(folder / file).stat().st_size:,} | {_contents(file, folder, config)} |")
+    if config.substitutes:
+        spoken = ", ".join(f"`{symbol}` as `{other}`" for symbol, other in config.substitutes.items())
+        lines += ["", f"For want of examples in the training data, these symbols are spoken as others: {spoken}."]
     lines += ["", "## Data, licence, machine", "", notes.strip() or NOT_SAID]
     lines += ["", "## Training", "", *_training(config)]
     lines += ["", "## Measured", "", *(_table(measured) if measured else [NOT_MEASURED]), ""]

@@ -7,14 +7,17 @@ voice or vocoder folder. Without --vocoder the voice speaks by Griffin-Lim; with
 import argparse
 import json
 import sys
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bitjets_mlx.config import AcousticConfig, from_json
+from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError, run_command
 from bitjets_mlx.files import atomic_folder, atomic_write_bytes
 from bitjets_mlx.model_card import trainable_card, voice_card
+from bitjets_mlx.rare_symbols import substitutes
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
 from bitjets_mlx.voice_folder import (
     ACOUSTIC_FILE,
@@ -111,9 +114,20 @@ def acoustic_part(run: Path) -> Part:
         statistics=config.statistics,
         speakers=config.speakers,
         symbols=config.symbols,
+        substitutes=_substitutes(Path(config.data)),
         origin={"acoustic": _origin(run, config, updates)},
     )
     return Part(voice, tree=tree)
+
+
+def _substitutes(data: Path) -> dict[str, str]:
+    """What the voice says for symbols that its training data hardly had; a warning where that data is gone."""
+    try:
+        clips = PreparedData(data).split("train")
+    except BitjetsError as error:
+        warnings.warn(f"symbols that the training data lacked cannot be told: {error}", stacklevel=2)
+        return {}
+    return substitutes(clip.phonemes for clip in clips)
 
 
 def vocoder_part(source: Path) -> Part:

@@ -116,7 +116,8 @@ class Voice:
         self._acoustic = acoustic
         self._statistics: FeatureStatistics = config.statistics
         self._vocoder = FrameVocoder(vocoder)
-        self._index = {symbol: index for index, symbol in enumerate(config.symbols)}
+        spoken_as = {symbol: config.substitutes.get(symbol, symbol) for symbol in config.symbols}
+        self._index = {symbol: config.symbols.index(spoken_as[symbol]) for symbol in config.symbols}
 
     def speak(
         self,

@@ -49,7 +49,8 @@ Tree = Any  # nested dicts and lists of mx.array, as nn.Module.parameters() give
 class VoiceConfig:
     """config.json of a voice, of a vocoder alone (`acoustic` None), or of a trainable folder.
 
-    `files` maps each weight file to its sha256; `origin` says which trainings the weights come from.
+    `files` maps each weight file to its sha256; `origin` says which trainings the weights come from; `substitutes`
+    says which symbols are spoken as another one, for want of examples in the training data.
     """
 
     audio: AudioConfig
@@ -58,6 +59,7 @@ class VoiceConfig:
     statistics: FeatureStatistics | None = None
     speakers: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
+    substitutes: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
@@ -88,9 +90,10 @@ def read_config(folder: Path) -> VoiceConfig:
         values["statistics"] = from_json(FeatureStatistics, values.get("statistics"))
     if values.get("vocoder") is not None:
         values["vocoder"] = vocoder_from_json(values["vocoder"])
-    config = from_json(VoiceConfig, {"files": {}, "origin": {}} | values)
-    if not isinstance(config.files, dict) or not isinstance(config.origin, dict):
-        raise BitjetsError(f"{path} is damaged ('files' and 'origin' must be objects): fetch the folder again.")
+    tables: dict[str, Any] = {"substitutes": {}, "files": {}, "origin": {}}
+    config = from_json(VoiceConfig, tables | values)
+    if not all(isinstance(getattr(config, name), dict) for name in tables):
+        raise BitjetsError(f"{path} is damaged ({', '.join(tables)} must be objects): fetch the folder again.")
     _check_config(path, config)
     return config
 
@@ -142,6 +145,7 @@ def _check_config(path: Path, config: VoiceConfig) -> None:
         or len(config.speakers) != config.acoustic.speakers
         or len(config.symbols) != config.acoustic.symbols
         or bands != {config.acoustic.n_mels}
+        or not {*config.substitutes, *config.substitutes.values()} <= {*config.symbols}
         or not all(isinstance(number, int | float) and np.isfinite(number) for number in numbers)
     ):
         raise BitjetsError(

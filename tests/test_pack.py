@@ -17,6 +17,7 @@ from tiny_voice import ACOUSTIC, HARMONIC, HIFIGAN, STATISTICS, acoustic_run, ti
 from bitjets_mlx import load_vocoder, load_voice
 from bitjets_mlx.acoustic.model import BitJets
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.rare_symbols import substitutes
 from bitjets_mlx.ternary.packing import packed_size, unpack_base3
 from bitjets_mlx.ternary.quantise import ternary_weights
 from bitjets_mlx.training.checkpoints import save_checkpoint
@@ -113,6 +114,33 @@ def test_config_comes_back_as_it_was(runs: Path) -> None:
     assert config.origin["acoustic"]["updates"] == 40
 
 
+def test_symbols_without_examples_are_spoken_as_others(runs: Path) -> None:
+    config = read_config(runs / "tiny")
+    assert config.substitutes["?"] == "." and config.substitutes["OY2"] in ("OY0", "OY1")
+    assert len(config.substitutes) == 2
+    voice = load_voice(runs / "tiny")
+    asked = voice.predict(phonemes=["T", "OY2", "?"])
+    assert asked.phonemes == ("T", "OY2", "?")
+    said = voice.predict(phonemes=["T", config.substitutes["OY2"], "."])
+    assert np.array_equal(asked.mel, said.mel)
+    assert "`?` as `.`" in (runs / "tiny" / "README.md").read_text()
+
+
+def test_substitutes_are_the_nearest_frequent_relatives() -> None:
+    assert substitutes([["AH0", "AH1", "T", ".", ",", " "]] * 5 + [["AH1"]])["AH2"] == "AH1"
+    assert substitutes([[".", ",", ";"]] * 5)[":"] == ";"
+    assert substitutes([[".", ","]] * 5)[":"] == ","
+    assert "ZH" not in substitutes([[".", ","]] * 5)  # nothing may stand for it
+
+
+def test_data_that_is_gone_is_said(runs: Path, tmp_path: Path) -> None:
+    run = acoustic_run(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run_data")
+    done = pack("--acoustic", run, "--output", tmp_path / "v")
+    assert done.returncode == 0 and "warning: symbols that the training data lacked cannot be told" in done.stderr
+    assert read_config(tmp_path / "v").substitutes == {}
+
+
 def test_a_vocoder_may_come_from_a_voice_and_stand_alone(runs: Path, tmp_path: Path) -> None:
     assert pack("--vocoder", runs / "tiny", "--output", tmp_path / "sound").returncode == 0
     assert (
@@ -173,15 +201,15 @@ def test_wrong_sources_are_refused(runs: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "v").exists()
 
 
-def test_a_run_without_checkpoint_or_with_nan_is_refused(runs: Path, tmp_path: Path) -> None:
+def test_a_run_without_checkpoint_or_beyond_fp16_is_refused(runs: Path, tmp_path: Path) -> None:
     run = acoustic_run(tmp_path / "run")
     shutil.rmtree(run / "checkpoints")
     assert "no checkpoint yet" in refused("--acoustic", run, "--output", tmp_path / "v")
     _, tree = run_weights(runs / "acoustic")
-    tree["projection"]["bias"] = mx.full(tree["projection"]["bias"].shape, float("nan"))
+    tree["projection"]["bias"] = mx.full(tree["projection"]["bias"].shape, 1e6)  # infinity as fp16
     save_checkpoint(run, 41, {"ema": tree})
     assert "projection.bias holds NaN" in refused("--acoustic", run, "--output", tmp_path / "v")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["run", "run_data"]
 
 
 def edited(path: Path, change: Callable[[dict[str, np.ndarray]], Any]) -> None:
@@ -219,6 +247,7 @@ TRITS = "encoder.0.expand.trits"
         (lambda f: set_config(f, "surprise", value=1), "unknown keys"),
         (lambda f: set_config(f, "files", value={}), "does not list"),
         (lambda f: set_config(f, "files", value=3), "must be objects"),
+        (lambda f: set_config(f, "substitutes", value={"?": "full stop"}), "contradicts itself"),
         (lambda f: set_config(f, "speakers", value=["anna"]), "contradicts itself"),
         (lambda f: set_config(f, "statistics", "log_f0_std", 0, value=float("nan")), "contradicts itself"),
         (lambda f: set_config(f, "statistics", "log_f0_std", 0, value="1"), "contradicts itself"),

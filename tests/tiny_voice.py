@@ -9,6 +9,7 @@ import numpy as np
 
 from bitjets_mlx.acoustic.model import BitJets
 from bitjets_mlx.config import AcousticConfig, AudioConfig, FeatureStatistics, HarmonicConfig, HifiganConfig
+from bitjets_mlx.data.prepared import Clip, write_prepared
 from bitjets_mlx.pack import acoustic_part, vocoder_part, write_voice
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.checkpoints import save_checkpoint
@@ -40,10 +41,23 @@ STATISTICS = FeatureStatistics(
 )
 
 
+def write_data(folder: Path) -> Path:
+    """Prepared data as far as packing looks at it: no training sentence has a question mark or OY2."""
+    common = tuple(symbol for symbol in SYMBOLS[1:] if symbol not in ("?", "OY2"))
+    clips = [
+        Clip(f"c{i}", SPEAKERS[0], "", common if i else ("?", "OY2") * 9, "train" if i else "validation", 9, 2304, "")
+        for i in range(6)
+    ]
+    folder.mkdir(exist_ok=True)
+    write_prepared(folder, SPEAKERS, SYMBOLS, STATISTICS, clips)
+    return folder
+
+
 def write_run(folder: Path, stage: str, model: dict[str, Any], parts: dict[str, Any]) -> Path:
     """A training run of one checkpoint."""
+    data = str(write_data(folder.with_name(f"{folder.name}_data")))
     training = {"batch_size": 8, "accumulate": 4, "learning_rate": 1e-3}
-    save_run_config(folder, RunConfig(stage, "prepared", model, training, AudioConfig(), STATISTICS, SPEAKERS, SYMBOLS))
+    save_run_config(folder, RunConfig(stage, data, model, training, AudioConfig(), STATISTICS, SPEAKERS, SYMBOLS))
     save_checkpoint(folder, 40, parts)
     log = [f'{{"update": {update}, "seconds_per_update": 90.0}}\n' for update in (20, 40)]
     (folder / "log.jsonl").write_text("".join(log))
