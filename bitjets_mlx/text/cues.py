@@ -38,6 +38,7 @@ _METALS = """
     copper zinc tin iron silver mercury metal metals arsenic antimony cadmium bullet bullets nickel steel asbestos
     gold uranium
 """
+_LEADEN = "unleaded gas gasoline fuel paint pipes plumbing toys water blood toxic poisoned"
 _CLOTH = """
     fabric cloth ligament muscle muscles paper sail pants shirt jeans dress rotator acl meniscus cartilage canvas
     painting curtain hole seam sleeve knee tent page jacket coat tissue retina retinal net bag
@@ -47,7 +48,7 @@ _FISH = """
     hooked freshwater
 """
 _ARCHER = """
-    arrow arrows violin cello fiddle ribbon ribbons hair gift archer archers archery quiver hunt hunting hunter
+    arrow arrows violin cello fiddle ribbon ribbons hair gift archer archers archery violinist cellist fiddler quiver hunt hunting hunter
     wrapped knot string strings tie tied shoelaces
 """
 _SHOWS = """
@@ -86,11 +87,15 @@ CUES: dict[str, tuple[Cue, ...]] = {
         Cue(
             "L EH1 D",
             before="""
-                of molten melted red white black sheet solid pure soft heavy containing contain contains contained
+                pencil of molten melted red white black sheet solid pure soft heavy containing contain contains contained
             """,
         ),
         Cue("L EH1 D", after="and or in is are . than was into melts has", near=_METALS),
         Cue("L EH1 D", after="out", near="get_the"),
+        Cue("L EH1 D", before="covered_with lined_with filled_with coated_with made_from sealed_with weighted_with"),
+        Cue(
+            "L EH1 D", after="in_it in_them in_the_water in_gasoline in_the_blood in_their_blood in_paint", near=_LEADEN
+        ),
         Cue("L EH1 D", after="melts is_a_heavy is_heavy is_toxic is_a_toxic is_a_metal is_a_soft is_a_dense"),
         Cue("L IY1 D"),
     ),
@@ -190,6 +195,7 @@ CUES: dict[str, tuple[Cue, ...]] = {
                 strung_his
             """,
         ),
+        Cue("B OW1", before="carried_a carries_a carry_a fired_a shot_a drew_a held_a wore_a tie_a tied_a ties_a"),
         Cue("B OW1", near=_ARCHER),
         Cue("B AW1"),
     ),
@@ -198,6 +204,9 @@ CUES: dict[str, tuple[Cue, ...]] = {
         Cue("B AW1 Z", before=_HE),
         Cue("B OW1 Z", near=_ARCHER),
         Cue("B AW1 Z"),
+    ),
+    "refuse": (
+        Cue("R EH1 F Y UW2 Z", after="collector collectors collection bin bins disposal truck trucks heap heaps dump"),
     ),
     "row": (
         Cue(
@@ -312,7 +321,7 @@ CUES: dict[str, tuple[Cue, ...]] = {
     "house": (
         Cue(
             "HH AW1 Z",
-            before="to will would can could must should may might",
+            before="to will would can could must should may might we they i you who",
             after="""
                 the a an up over more its his her their these all him them hundreds thousands many about students
                 people

@@ -51,14 +51,14 @@ OPENS_OBJECT = words(
 )
 _ADVERBS = words(
     """
-    not never always often usually also still just ever really then now soon once again sometimes rarely seldom
+    not never only always often usually also still just ever really then now soon once again sometimes rarely seldom
     hardly scarcely probably perhaps maybe already finally actually simply merely rather quite better thus therefore
     both
     """
 )
 _NOT_ADVERBS = words(
     """
-    family only early daily supply reply apply assembly july italy fly rely ally bully belly jelly lily holy ugly
+    family early daily supply reply apply assembly july italy fly rely ally bully belly jelly lily holy ugly
     lonely friendly likely elderly deadly lovely costly monthly weekly yearly hourly quarterly curly silly orderly
     worldly butterfly anomaly monopoly
     """
@@ -67,7 +67,13 @@ _CLAUSE_OPENERS = words("when whenever if because while unless where although th
 _INTRANSITIVE = words(
     """
     increase decrease object contract rebel protest progress converse conflict graduate combine transfer contrast combat
-    desert separate rebound estimate live close refuse compete consort affect impact permit
+    desert separate rebound estimate live close refuse compete consort affect impact permit sow
+    """
+)
+_ADJECTIVES = words(
+    """
+    present separate perfect appropriate approximate content close live absent moderate elaborate deliberate intimate
+    legitimate alternate subordinate upset complex compact abstract frequent inverse degenerate desolate invalid minute
     """
 )
 _NOT_ADJECTIVES = words(
@@ -172,11 +178,27 @@ def is_verb(context: Context) -> bool | None:
         return False
     if following in OPENS_OBJECT:
         return third_person != is_plural(previous) or None
-    if is_plural(previous) and word in _INTRANSITIVE:
-        return (
-            True if following in {"", "to", "that"} | PREPOSITIONS | _CLAUSE_OPENERS or is_adverb(following) else None
-        )
-    return None
+    return _after_plural(word, following) if is_plural(previous) and not third_person else None
+
+
+def _after_plural(word: str, following: str) -> bool | None:
+    """A plural noun before the base form is most likely its subject: "trucks transport goods", "critics object"."""
+    alone = following in {
+        "",
+        "to",
+        "that",
+        "early",
+        "late",
+        "today",
+        "again",
+        "more",
+        "less",
+        "fast",
+    } | PREPOSITIONS | _CLAUSE_OPENERS or is_adverb(following)
+    if word in _INTRANSITIVE and alone:
+        return True
+    ends = {""} | BE | HAVE | AUXILIARIES | PREPOSITIONS | CONJUNCTIONS
+    return None if word in _ADJECTIVES or following in ends or following.endswith(("ed", "s'")) else True
 
 
 def _is_preposition_to(context: Context, offset: int, following: str) -> bool:

@@ -143,6 +143,8 @@ def _close(context: Context) -> str:
     near = words("to by together behind beside enough upon proximity quarters")
     if following in near and previous not in {"to", "will", "please"}:
         return "K L OW1 S"
+    if following == "" and {"keep", "keeps", "kept", "keeping", "hold", "held", "stay"} & set(context.before.split()):
+        return "K L OW1 S"
     return "K L OW1 Z" if is_verb(context) else "K L OW1 S"
 
 

@@ -24,7 +24,7 @@ PAST = words(
 )
 PRESENT = words(
     """
-    every always often usually never sometimes now today tomorrow tonight daily weekly nowadays generally rarely
+    reads every always often usually never sometimes now today tomorrow tonight daily weekly nowadays generally rarely
     seldom regularly will can is are do does don't doesn't want wants like likes love loves enjoy can't tend when
     whenever if please must should
     """
@@ -58,16 +58,24 @@ def read(context: Context) -> str:
     if previous in {"he", "she", "it", "who", "which", "that"}:
         return _question(context, offset) or _PAST
     if previous in {"i", "we", "they", "you"} or is_plural(previous):
-        return _question(context, offset) or _by_the_sentence(context, offset, previous == "i" or is_plural(previous))
+        generic = is_plural(previous) and context.at(offset - 1) == ""  # "Children read ..."
+        unsure = previous == "i" or (is_plural(previous) and not generic)
+        return _question(context, offset) or _by_the_sentence(context, offset, unsure)
     if previous in CONJUNCTIONS:
         return _joined(context, offset)
     if previous == "":
         return _PRESENT if context.place == 0 else _by_the_sentence(context, offset, False)
     if previous in PREPOSITIONS:
         return _PAST if previous in {"as", "when"} else _PRESENT
-    if previous in words("book books letter paper text article message words poem story lines passage"):
-        return _PAST
-    return _PAST if context.capitals[context.place - 1] else _by_the_sentence(context, offset, True)
+    return _after_singular(context, offset)
+
+
+def _after_singular(context: Context, offset: int) -> str:
+    """After a singular noun the past, unless a helper stands first or "read" is a noun itself."""
+    if context.before.split()[0] in AUXILIARIES:  # "Will the teacher read it?"
+        return _PRESENT
+    a_read = context.at(offset - 1) in {"a", "an"} and context.at(1) in {"", "for", "and", "but"}  # "an easy read"
+    return _PRESENT if a_read else _PAST
 
 
 def _causative(context: Context, offset: int) -> bool:
