@@ -90,11 +90,12 @@ def _stage(settings: Settings, data: PreparedData) -> AcousticStage | VocoderSta
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bitjets_mlx.train",
+        usage="python -m bitjets_mlx.train --stage {acoustic,vocoder} --data PREPARED --out RUN [options]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_argument_group("what to train")
-    what.add_argument("--stage", choices=["acoustic", "vocoder"], required=True)
+    what.add_argument("--stage", choices=["acoustic", "vocoder"], required=True, help="half of a voice")
     what.add_argument("--data", metavar="PREPARED", required=True, help="folder written by bitjets_mlx.prepare")
     what.add_argument("--out", metavar="RUN", required=True, help="folder of this run")
     what.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in RUN")
@@ -108,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--batch-size", metavar="N", type=_count, help="clips a micro-batch and process (8)")
     how.add_argument("--accumulate", metavar="N", type=_count, help="micro-batches an update (4)")
     how.add_argument("--learning-rate", metavar="R", type=_positive, help="peak of the schedule (0.002; vocoder 0.001)")
-    how.add_argument("--warm-up", metavar="N", type=_count, help="updates until the learning rate has its peak")
+    how.add_argument("--warm-up", metavar="N", type=_count, help="updates until it has its peak (300; vocoder 100)")
     how.add_argument("--weight-decay", metavar="R", type=_share, help="decoupled, as in AdamW (0.01)")
     how.add_argument("--seed", metavar="N", type=_seed, help="of weights, order of clips, dropout, noise (0)")
 
@@ -126,10 +127,16 @@ def _parser() -> argparse.ArgumentParser:
     vocoder.add_argument("--segment-frames", metavar="N", type=_count, help="length of a training segment (64)")
     vocoder.add_argument("--adversarial-from", metavar="R", type=_share, help="share without discriminators (0.75)")
 
-    log = parser.add_argument_group("what is kept, in updates (may differ when resuming)")
-    log.add_argument("--log-every", metavar="N", type=_count, default=LOOP["log_every"], help="(%(default)s)")
-    log.add_argument("--save-every", metavar="N", type=_count, default=LOOP["save_every"], help="(%(default)s)")
-    log.add_argument("--validate-every", metavar="N", type=_count, default=LOOP["validate_every"], help="(%(default)s)")
+    log = parser.add_argument_group("every how many updates there is what (may change when resuming)")
+    log.add_argument(
+        "--log-every", metavar="N", type=_count, default=LOOP["log_every"], help="a line in log.jsonl (%(default)s)"
+    )
+    log.add_argument(
+        "--save-every", metavar="N", type=_count, default=LOOP["save_every"], help="a checkpoint (%(default)s)"
+    )
+    log.add_argument(
+        "--validate-every", metavar="N", type=_count, default=LOOP["validate_every"], help="losses (%(default)s)"
+    )
     log.add_argument("--wandb", action="store_true", help="also log to Weights & Biases (WANDB_MODE=offline: to disk)")
     return parser
 

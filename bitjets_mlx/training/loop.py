@@ -78,7 +78,7 @@ def train(
         done = number + 1
         bar.show(done, averages.means())
         if _due(done, config.validate_every, config):
-            averages.validation = {f"validation_{name}": value for name, value in stage.validate(number).items()}
+            averages.validation = {f"validation_{name}": value for name, value in stage.validate(done).items()}
         if averages.validation or _due(done, config.log_every, config):
             line = {"update": done} | averages.line()
             _append(log, line)

@@ -21,8 +21,8 @@ def tree_add(first: Tree, second: Tree) -> Tree:
 
 
 def leaves(tree: Tree) -> list[tuple[str, mx.array]]:
-    """(dotted name, array) of every leaf."""
-    return cast(list[tuple[str, mx.array]], tree_flatten(tree))
+    """(dotted name, array) of every leaf, by name: a tree read from a file has another order than the one saved."""
+    return sorted(cast(list[tuple[str, mx.array]], tree_flatten(tree)), key=lambda leaf: leaf[0])
 
 
 def scalar(value: mx.array) -> float:
@@ -31,7 +31,7 @@ def scalar(value: mx.array) -> float:
 
 
 def global_norm(tree: Tree) -> mx.array:
-    """The L2 norm of all leaves together, ()."""
+    """The L2 norm of all leaves together, (); the order of the sum, and so its last bit, depends on names alone."""
     squares = [mx.sum(mx.square(leaf.astype(mx.float32))) for _, leaf in leaves(tree)]
     return mx.sqrt(mx.sum(mx.stack(squares)))
 

@@ -80,7 +80,7 @@ def resumed_settings(run: Path, stage: str, data: PreparedData, init: str, optio
     saved = load_run_config(run)
     if saved.stage != stage:
         raise BitjetsError(f"{run} is a run of --stage {saved.stage}: resume it as such.")
-    model = from_json(MODELS[saved.model["kind"]], without_kind(saved.model))
+    model = model_of(saved)
     training = from_json(TRAININGS[stage], saved.training)
     _check_known(stage, model, training, options)
     was = {"init": saved.init} | to_json(model) | to_json(training) | {"vocoder": saved.model["kind"]}
@@ -113,6 +113,14 @@ def run_config(settings: Settings, data: PreparedData) -> RunConfig:
         init=settings.init,
         clips_sha256=data_fingerprint(data),
     )
+
+
+def model_of(config: RunConfig) -> Model:
+    """The model's configuration in RUN/config.json."""
+    kind = config.model.get("kind")
+    if kind not in MODELS:
+        raise BitjetsError(f"the run's config.json names an unknown model {kind!r}: it is from another version.")
+    return from_json(MODELS[kind], without_kind(config.model))
 
 
 def data_fingerprint(data: PreparedData) -> str:
@@ -148,8 +156,7 @@ def read_initial(source: Path, stage: str) -> Initial:
         saved = load_run_config(source)
         if saved.stage != stage:
             raise BitjetsError(f"{source} is a run of --stage {saved.stage}: give --init one of --stage {stage}.")
-        model = from_json(MODELS[saved.model["kind"]], without_kind(saved.model))
-        return Initial(model, run_weights(source)[1], saved.speakers, saved.statistics)
+        return Initial(model_of(saved), run_weights(source)[1], saved.speakers, saved.statistics)
     config = read_config(source)
     if stage == "acoustic":
         weights = read_trainable(source)
