@@ -48,8 +48,8 @@ _FISH = """
     hooked freshwater
 """
 _ARCHER = """
-    arrow arrows violin cello fiddle ribbon ribbons hair gift archer archers archery violinist cellist fiddler quiver hunt hunting hunter
-    wrapped knot string strings tie tied shoelaces
+    arrow arrows violin cello fiddle ribbon ribbons hair gift archer archers archery violinist cellist fiddler
+    quiver hunt hunting hunter wrapped knot string strings tie tied shoelaces
 """
 _SHOWS = """
     music show shows broadcast broadcasts stream streams streaming audience audiences concert concerts performance
@@ -87,7 +87,8 @@ CUES: dict[str, tuple[Cue, ...]] = {
         Cue(
             "L EH1 D",
             before="""
-                pencil of molten melted red white black sheet solid pure soft heavy containing contain contains contained
+                pencil of molten melted red white black sheet solid pure soft heavy containing contain contains
+                contained
             """,
         ),
         Cue("L EH1 D", after="and or in is are . than was into melts has", near=_METALS),
