@@ -24,7 +24,7 @@ class AudioConfig:
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """What training features are normalised by. Lists named `*_f0_*`, `energy_*` and `gain` have one entry a speaker."""
+    """What training features are normalised by. All but those of the mel have one entry a speaker."""
 
     mel_mean: tuple[float, ...]
     mel_std: tuple[float, ...]
@@ -33,6 +33,14 @@ class FeatureStatistics:
     energy_mean: tuple[float, ...]
     energy_std: tuple[float, ...]
     gain: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Factors on what the acoustic model predicts, one a speaker; see `training.calibrate`."""
+
+    duration: tuple[float, ...]
+    pitch: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -109,9 +117,7 @@ def to_json(config: Any) -> dict[str, Any]:
 def from_json(kind: type[T], values: Any) -> T:
     """The configuration `kind` from JSON; BitjetsError where a key is missing, unknown or of the wrong type."""
     if not isinstance(values, dict):
-        raise BitjetsError(
-            f"{kind.__name__} in config.json must be an object: the file is damaged, fetch it again."
-        )
+        raise BitjetsError(f"{kind.__name__} in config.json must be an object: the file is damaged, fetch it again.")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - set(fields))
     missing = sorted(

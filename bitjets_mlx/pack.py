@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bitjets_mlx.config import AcousticConfig, from_json
+from bitjets_mlx.acoustic.model import BitJets
+from bitjets_mlx.config import AcousticConfig, Calibration, from_json
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError, run_command
 from bitjets_mlx.files import atomic_folder, atomic_write_bytes
 from bitjets_mlx.model_card import trainable_card, voice_card
 from bitjets_mlx.rare_symbols import substitutes
+from bitjets_mlx.training.calibrate import calibrate
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
 from bitjets_mlx.voice_folder import (
     ACOUSTIC_FILE,
@@ -108,26 +110,31 @@ def acoustic_part(run: Path) -> Part:
     if config.stage != "acoustic":
         raise BitjetsError(f"{run} is a run of --stage {config.stage}: give --acoustic a run of --stage acoustic.")
     updates, tree = run_weights(run)
+    model = from_json(AcousticConfig, without_kind(config.model))
+    missing, calibration = _learned_from(Path(config.data), model, tree)
     voice = VoiceConfig(
         audio=config.audio,
-        acoustic=from_json(AcousticConfig, without_kind(config.model)),
+        acoustic=model,
         statistics=config.statistics,
         speakers=config.speakers,
         symbols=config.symbols,
-        substitutes=_substitutes(Path(config.data)),
+        substitutes=missing,
+        calibration=calibration,
         origin={"acoustic": _origin(run, config, updates)},
     )
     return Part(voice, tree=tree)
 
 
-def _substitutes(data: Path) -> dict[str, str]:
-    """What the voice says for symbols that its training data hardly had; a warning where that data is gone."""
+def _learned_from(data: Path, config: AcousticConfig, tree: Tree) -> tuple[dict[str, str], Calibration | None]:
+    """What to say for symbols that the training data hardly had, and the calibration of the model's prosody on it."""
     try:
-        clips = PreparedData(data).split("train")
+        prepared = PreparedData(data)
     except BitjetsError as error:
-        warnings.warn(f"symbols that the training data lacked cannot be told: {error}", stacklevel=2)
-        return {}
-    return substitutes(clip.phonemes for clip in clips)
+        warnings.warn(f"neither rare symbols nor the prosody's calibration can be measured: {error}", stacklevel=2)
+        return {}, None
+    model = BitJets(config, with_aligner=True)
+    model.update(tree)
+    return substitutes(clip.phonemes for clip in prepared.split("train")), calibrate(model, prepared)
 
 
 def vocoder_part(source: Path) -> Part:

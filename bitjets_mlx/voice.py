@@ -20,7 +20,7 @@ from bitjets_mlx.acoustic.model import BitJets, Frames, Variance, whole_duration
 from bitjets_mlx.audio.griffin_lim import griffin_lim
 from bitjets_mlx.audio.joins import finished_sentence, held_edges
 from bitjets_mlx.audio.pitch import interpolate_f0
-from bitjets_mlx.config import FeatureStatistics
+from bitjets_mlx.config import Calibration, FeatureStatistics
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.platform import one_blas_thread
 from bitjets_mlx.text import phonemize, split_sentences
@@ -115,6 +115,8 @@ class Voice:
         self.speakers = config.speakers
         self._acoustic = acoustic
         self._statistics: FeatureStatistics = config.statistics
+        ones = (1.0,) * len(config.speakers)
+        self._calibration = config.calibration or Calibration(duration=ones, pitch=ones)
         self._vocoder = FrameVocoder(vocoder)
         spoken_as = {symbol: config.substitutes.get(symbol, symbol) for symbol in config.symbols}
         self._index = {symbol: config.symbols.index(spoken_as[symbol]) for symbol in config.symbols}
@@ -157,9 +159,9 @@ class Voice:
         style, number = style or Style(), self._speaker(speaker)
         for index, phonemes in enumerate(sentences):
             prediction = self._predict(phonemes, number, style)
-            mel, f0, voiced = held_edges(prediction.mel, prediction.f0, prediction.voiced)
-            samples = self._vocoder(mel, f0, voiced, style.seed + (index << 32))
             last = index + 1 == len(sentences)
+            mel, f0, voiced = held_edges(prediction.mel, prediction.f0, prediction.voiced, last)
+            samples = self._vocoder(mel, f0, voiced, style.seed + (index << 32))
             yield prediction, finished_sentence(samples, phonemes, last, style.speed, self.sample_rate)
             mx.clear_cache()  # every sentence has shapes of its own: buffers of old ones would pile up
 
@@ -202,7 +204,9 @@ class Voice:
         mask = mx.ones((1, tokens.shape[1], 1))
         states = model.encode(tokens, mx.array([speaker]), mask)  # (1, N, D)
         plain = model.predict_variance(states, mask)
-        durations = whole_durations(plain.log_durations, mask, style.speed)  # (1, N)
+        plain = plain._replace(pitch=plain.pitch * self._calibration.pitch[speaker])
+        speed = style.speed / self._calibration.duration[speaker]
+        durations = whole_durations(plain.log_durations, mask, speed)  # (1, N)
         frame_mask = mx.ones((1, int(np.array(durations).sum()), 1))
         pitch_step = style.pitch * SEMITONE / statistics.log_f0_std[speaker]
         energy_step = math.log(style.energy) / statistics.energy_std[speaker]
@@ -231,10 +235,11 @@ class Voice:
         )
 
     def _decoded(self, frames: Frames, speaker: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Out of normalised units: log mel (T, 80), log F0 in log Hz (T,), voicing (T,)."""
+        """Out of normalised units, at the recordings' level: log mel (T, 80), log F0 in log Hz (T,), voicing (T,)."""
         statistics = self._statistics
         mx.eval(frames)
         mel = np.array(frames.mel[0]) * np.array(statistics.mel_std) + np.array(statistics.mel_mean)
+        mel = np.maximum(mel - math.log(statistics.gain[speaker]), math.log(self.config.audio.log_floor))
         log_f0 = np.array(frames.log_f0[0], dtype=np.float64) * statistics.log_f0_std[speaker]
         return mel, log_f0 + statistics.log_f0_mean[speaker], np.array(frames.voicing[0]) > 0.0
 

@@ -23,6 +23,7 @@ from bitjets_mlx.acoustic.model import BitJets
 from bitjets_mlx.config import (
     AcousticConfig,
     AudioConfig,
+    Calibration,
     FeatureStatistics,
     HarmonicConfig,
     HifiganConfig,
@@ -49,14 +50,16 @@ Tree = Any  # nested dicts and lists of mx.array, as nn.Module.parameters() give
 class VoiceConfig:
     """config.json of a voice, of a vocoder alone (`acoustic` None), or of a trainable folder.
 
-    `files` maps each weight file to its sha256; `origin` says which trainings the weights come from; `substitutes`
-    says which symbols are spoken as another one, for want of examples in the training data.
+    `calibration` corrects predicted prosody (none: as predicted). `files` maps each weight file to its sha256;
+    `origin` says which trainings the weights come from; `substitutes` says which symbols are spoken as another one,
+    for want of examples in the training data.
     """
 
     audio: AudioConfig
     acoustic: AcousticConfig | None = None
     vocoder: HarmonicConfig | HifiganConfig | None = None
     statistics: FeatureStatistics | None = None
+    calibration: Calibration | None = None
     speakers: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
     substitutes: dict[str, str] = field(default_factory=dict)
@@ -88,6 +91,8 @@ def read_config(folder: Path) -> VoiceConfig:
     if values.get("acoustic") is not None:
         values["acoustic"] = from_json(AcousticConfig, without_kind(values["acoustic"]))
         values["statistics"] = from_json(FeatureStatistics, values.get("statistics"))
+    if values.get("calibration") is not None:
+        values["calibration"] = from_json(Calibration, values["calibration"])
     if values.get("vocoder") is not None:
         values["vocoder"] = vocoder_from_json(values["vocoder"])
     tables: dict[str, Any] = {"substitutes": {}, "files": {}, "origin": {}}
@@ -137,8 +142,10 @@ def _check_config(path: Path, config: VoiceConfig) -> None:
     if config.acoustic is None:
         return
     statistics = asdict(config.statistics) if config.statistics else {}
-    numbers = [number for values in statistics.values() for number in values]
-    sizes = {len(values) for name, values in statistics.items() if not name.startswith("mel_")}
+    factors = asdict(config.calibration) if config.calibration else {}
+    numbers = [number for values in (*statistics.values(), *factors.values()) for number in values]
+    sizes = {len(values) for name, values in (statistics | factors).items() if not name.startswith("mel_")}
+    positive = [*factors.get("duration", ()), *statistics.get("gain", ())]
     bands = {len(statistics["mel_mean"]), len(statistics["mel_std"])}
     if (
         sizes != {config.acoustic.speakers}
@@ -147,6 +154,7 @@ def _check_config(path: Path, config: VoiceConfig) -> None:
         or bands != {config.acoustic.n_mels}
         or not {*config.substitutes, *config.substitutes.values()} <= {*config.symbols}
         or not all(isinstance(number, int | float) and np.isfinite(number) for number in numbers)
+        or not all(number > 0 for number in positive)
     ):
         raise BitjetsError(
             f"{path} contradicts itself (speakers, symbols, statistics and model sizes disagree): "
