@@ -13,6 +13,7 @@ from bitjets_mlx.text.tables import SIGNS, UNITS
 # Stands for a word or {phonemes} that no rule may touch; the n-th of them is chr(_FIRST + n).
 _FIRST, _LAST = 0xE000, 0xF8FF
 PLACEHOLDER = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]")
+_UNSPEAKABLE = re.compile(rf"[^A-Za-z\s'\"(),.?!;:<>\[\]—–\-{chr(_FIRST)}-{chr(_LAST)}]")  # when all rules are done
 _IN_BRACES = re.compile(r"\{\s*([^{}]*?)\s*\}")
 _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>]*)?/?>")
 _CHUNK = re.compile(r"[^\s\"(){}\[\],;:!?]+")
@@ -137,10 +138,8 @@ def to_words(text: str, lexicon: Iterable[str] = ()) -> tuple[str, Protected]:
     if re.search(r"\d", text):
         text = _apply(_LATER_NUMBER_RULES, text)
     text = letters.read_capitals(_apply(_SIGN_RULES, text))
-    unknown = rf"[^A-Za-z\s'\"(),.?!;:<>\[\]—–-{chr(_FIRST)}-{chr(_LAST)}]"
-    unknown = unknown.replace("—–-", "—–\\-")
-    left_out += re.findall(unknown, text)
-    text = _apply(_MARK_RULES, re.sub(unknown, " ", text)).strip()
+    left_out += _UNSPEAKABLE.findall(text)
+    text = _apply(_MARK_RULES, _UNSPEAKABLE.sub(" ", text)).strip()
     if left_out:
         warnings.warn(f"left out what cannot be spoken: {describe(list(dict.fromkeys(left_out)))}", stacklevel=3)
     if not re.search(rf"[A-Za-z]|{PLACEHOLDER.pattern}", text):

@@ -1,16 +1,16 @@
 """Cuts long text into pieces that are spoken one by one, at the ends of sentences, then of clauses, then of words."""
 
 import re
-from collections.abc import Callable
 
 from bitjets_mlx.text.abbreviations import NUMBERED, PHRASES, STREETS, TITLES, WORDS
 from bitjets_mlx.text.boundaries import ends_sentence
 from bitjets_mlx.text.characters import has_speech
+from bitjets_mlx.text.words import words
 
 MAX_CHARACTERS = 300
 
 # A mark that may end a sentence, with quotes and brackets that close after it; or an empty line.
-_END = re.compile(r"""(?:[.!?…]+["'”’)\]}]*|[。！？]+["”’」』）]*)(?=\s|$|(?<=[。！？]))|[ \t]*\n\s*\n""")
+_END = re.compile(r"""(?:[.!?…]+["'”’)\]}]*|[。！？]+["”’」』）]*)(?=\s|$|(?<=[。！？]))|\n[ \t\r]*\n""")
 _LAST_WORD = re.compile(r"(?:^|[\s(\[\"'“‘-])((?:[A-Za-z]+\.)*[A-Za-z]+)\.[\"'”’)\]]*$")
 _CLAUSES = (
     re.compile(r"[;:]['\"”’)]*\s+|\s+[—–-]+\s+|—"),
@@ -20,11 +20,7 @@ _CLAUSES = (
     ),
     re.compile(r"\s+"),
 )
-_NEVER_LAST = frozenset({*TITLES, "e.g", "i.e", "eg", "ie", "cf", "viz", "vs", "al", "ca", "approx"}) - {
-    "Pt",
-    "Ft",
-    "Dr",
-}
+_NEVER_LAST = (frozenset(TITLES) | words("e.g i.e eg ie cf viz vs al ca approx")) - words("Pt Ft Dr")
 _MAYBE_LAST = frozenset({*WORDS, *STREETS, *(phrase.rstrip(".") for phrase in PHRASES if phrase.endswith("."))})
 
 
@@ -37,7 +33,7 @@ def split_sentences(text: str, max_characters: int = MAX_CHARACTERS) -> list[str
     pieces: list[str] = []
     for sentence in _attach_silent(_sentences(text)):
         pieces += _cut(sentence, max(max_characters, 20), 0)
-    return [piece for piece in _attach_silent(pieces) if piece]
+    return _attach_silent(pieces)
 
 
 def _sentences(text: str) -> list[str]:
@@ -79,6 +75,8 @@ def _is_end(text: str, match: re.Match[str]) -> bool:
 
 def _cut(piece: str, limit: int, level: int) -> list[str]:
     """Cut a piece that is too long at the marks of `level`, as few times as possible, then at finer ones."""
+    if len(piece) > limit and level == 0:
+        piece = " ".join(piece.split())
     if len(piece) <= limit:
         return [piece]
     if level == len(_CLAUSES):
@@ -108,18 +106,14 @@ def _hard_cut(piece: str, limit: int) -> list[str]:
 
 def _attach_silent(pieces: list[str]) -> list[str]:
     """Join a piece that has nothing to speak ("...", an emoji) to the one before it, or after it at the start."""
-    return _joined(pieces, lambda piece: has_speech(piece))
-
-
-def _joined(pieces: list[str], speaks: Callable[[str], bool]) -> list[str]:
     joined: list[str] = []
     pending = ""
     for piece in pieces:
-        if not speaks(piece) and joined:
-            joined[-1] += f" {piece}"
-        elif not speaks(piece):
-            pending += f"{piece} "
-        else:
+        if has_speech(piece):
             joined.append(pending + piece)
             pending = ""
-    return [*joined, pending.strip()] if pending.strip() else joined
+        elif joined:
+            joined[-1] += f" {piece}"
+        else:
+            pending += f"{piece} "
+    return [*joined, pending.strip()] if pending else joined
