@@ -1,9 +1,9 @@
 """Discriminators for vocoder training: waveforms in, (scores, layer outputs) of each out.
 
-Small ones for CPU training (three spectrogram and five period discriminators, 0.75 M parameters) and the full-size
-multi-period and multi-scale set of HiFi-GAN (Kong et al. 2020, section 2.3). The spectrogram ones follow UnivNet
-(Jang et al. 2021, section 2.2) and EnCodec, on real and imaginary parts. No weight normalisation: with AdamW it
-made no difference here.
+The small default is built for a CPU, of matrix products: three spectrogram discriminators that cut the complex STFT
+into frequency bands (a cheap relative of UnivNet's, Jang et al. 2021, section 2.2) and five of HiFi-GAN's period
+discriminators (Kong et al. 2020, section 2.3). Also 2-D convolutions over the spectrogram, as in EnCodec, and
+HiFi-GAN's full-size set. Plain weights: no weight normalisation.
 """
 
 import math
