@@ -107,7 +107,7 @@ def _table(measured: Any) -> list[str]:
     for measure in measures:
         row = [_number(values.get(measure, "")) for values in speakers.values()]
         lines.append(f"| {measure.replace('_', ' ')} | {' | '.join(row)} |")
-    single = [(key, value) for key, value in measured.items() if not isinstance(value, dict | list)]
+    single = [(key, value) for key, value in measured.items() if isinstance(value, int | float)]
     return [*lines, "", *(f"- {key.replace('_', ' ')}: {_number(value)}" for key, value in single)]
 
 

@@ -137,7 +137,8 @@ def test_data_that_is_gone_is_said(runs: Path, tmp_path: Path) -> None:
     run = acoustic_run(tmp_path / "run")
     shutil.rmtree(tmp_path / "run_data")
     done = pack("--acoustic", run, "--output", tmp_path / "v")
-    assert done.returncode == 0 and "warning: symbols that the training data lacked cannot be told" in done.stderr
+    assert done.returncode == 0 and "warning: " in done.stderr
+    assert "run_data" in done.stderr
     assert read_config(tmp_path / "v").substitutes == {}
 
 

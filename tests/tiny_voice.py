@@ -42,15 +42,41 @@ STATISTICS = FeatureStatistics(
 
 
 def write_data(folder: Path) -> Path:
-    """Prepared data as far as packing looks at it: no training sentence has a question mark or OY2."""
+    """Prepared data of noise: six sentences a speaker, none of which has a question mark or OY2 for training."""
     common = tuple(symbol for symbol in SYMBOLS[1:] if symbol not in ("?", "OY2"))
-    clips = [
-        Clip(f"c{i}", SPEAKERS[0], "", common if i else ("?", "OY2") * 9, "train" if i else "validation", 9, 2304, "")
-        for i in range(6)
-    ]
-    folder.mkdir(exist_ok=True)
+    clips = []
+    for speaker in SPEAKERS:
+        for number in range(6):
+            held_out = number == 0
+            phonemes = ("?", "OY2") * 9 if held_out else common
+            clip = Clip(
+                f"{speaker}{number}",
+                speaker,
+                "",
+                phonemes,
+                "validation" if held_out else "train",
+                frames=4 * len(phonemes),
+                samples=4 * len(phonemes) * 256,
+                features=f"{speaker}{number}.npz",
+            )
+            folder.mkdir(exist_ok=True)
+            write_features(folder / clip.features, clip.frames, number)
+            clips.append(clip)
     write_prepared(folder, SPEAKERS, SYMBOLS, STATISTICS, clips)
     return folder
+
+
+def write_features(path: Path, frames: int, seed: int) -> None:
+    """Features of one clip, random."""
+    random = np.random.default_rng(seed)
+    np.savez(
+        path,
+        mel=random.normal(-5.0, 1.5, (frames, 80)).astype(np.float32),
+        log_f0=random.normal(5.0, 0.3, frames).astype(np.float32),
+        voiced=random.random(frames) < 0.6,
+        energy=random.normal(2.0, 1.0, frames).astype(np.float32),
+        audio=random.integers(-3000, 3000, 256 * frames).astype(np.int16),
+    )
 
 
 def write_run(folder: Path, stage: str, model: dict[str, Any], parts: dict[str, Any]) -> Path:
