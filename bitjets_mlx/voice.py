@@ -29,6 +29,7 @@ from bitjets_mlx.vocoder.harmonic import HarmonicVocoder
 from bitjets_mlx.voice_folder import VoiceConfig, read_acoustic, read_config, read_vocoder
 
 Lexicon = Mapping[str, Sequence[str]]
+Decoded = tuple[np.ndarray, np.ndarray, np.ndarray]  # log mel (T, 80), log F0 in log Hz (T,), voicing (T,)
 
 LONGEST_PIECE = 240  # characters spoken at once: attention's memory grows with the square of it
 SEMITONE = math.log(2.0) / 12.0  # of log F0
@@ -208,20 +209,15 @@ class Voice:
         speed = style.speed / self._calibration.duration[speaker]
         durations = whole_durations(plain.log_durations, mask, speed)  # (1, N)
         frame_mask = mx.ones((1, int(np.array(durations).sum()), 1))
-        pitch_step = style.pitch * SEMITONE / statistics.log_f0_std[speaker]
-        energy_step = math.log(style.energy) / statistics.energy_std[speaker]
-        variance = Variance(
-            plain.log_durations,
-            plain.pitch + max(-FURTHEST_SHIFT, min(FURTHEST_SHIFT, pitch_step)),
-            plain.energy + max(-FURTHEST_SHIFT, min(FURTHEST_SHIFT, energy_step)),
-        )
-        mel, log_f0, voiced = self._decoded(model.decode(states, variance, durations, mask, frame_mask), speaker)
-        if pitch_step or energy_step:
-            # The decoder follows a request only in part. What it would have said without one tells the difference.
-            before = self._decoded(model.decode(states, plain, durations, mask, frame_mask), speaker)
-            both = voiced & before[2] if (voiced & before[2]).any() else np.ones_like(voiced)
-            log_f0 += style.pitch * SEMITONE - np.mean(log_f0[both] - before[1][both])
-            mel += math.log(style.energy) - np.mean(mel - before[0])
+
+        def decoded(variance: Variance) -> Decoded:
+            return self._decoded(model.decode(states, variance, durations, mask, frame_mask), speaker)
+
+        variance = plain
+        mel, log_f0, voiced = decoded(plain)
+        if style.pitch != 0.0 or style.energy != 1.0:
+            variance = _restyled(plain, style, statistics.log_f0_std[speaker], statistics.energy_std[speaker])
+            mel, log_f0, voiced = _corrected(decoded(variance), (mel, log_f0, voiced), style)
         f0 = interpolate_f0(np.exp(log_f0), voiced) if voiced.any() else np.exp(log_f0)
         return Prediction(
             phonemes=tuple(phonemes),
@@ -234,7 +230,7 @@ class Voice:
             voiced=voiced,
         )
 
-    def _decoded(self, frames: Frames, speaker: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _decoded(self, frames: Frames, speaker: int) -> Decoded:
         """Out of normalised units, at the recordings' level: log mel (T, 80), log F0 in log Hz (T,), voicing (T,)."""
         statistics = self._statistics
         mx.eval(frames)
@@ -278,6 +274,25 @@ def text_to_phonemes(text: str, lexicon: Lexicon | None = None) -> list[list[str
     if not sentences:
         raise failure or BitjetsError("there is no text to speak: give some words.")
     return sentences
+
+
+def _restyled(variance: Variance, style: Style, log_f0_std: float, energy_std: float) -> Variance:
+    """The request for another pitch and energy that the decoder gets, token by token."""
+    pitch_step = style.pitch * SEMITONE / log_f0_std
+    energy_step = math.log(style.energy) / energy_std
+    return variance._replace(
+        pitch=variance.pitch + max(-FURTHEST_SHIFT, min(FURTHEST_SHIFT, pitch_step)),
+        energy=variance.energy + max(-FURTHEST_SHIFT, min(FURTHEST_SHIFT, energy_step)),
+    )
+
+
+def _corrected(said: Decoded, before: Decoded, style: Style) -> Decoded:
+    """The decoder follows a request only in part: what it said `before` it tells what is missing, which is added."""
+    mel, log_f0, voiced = said
+    both = voiced & before[2]
+    both = both if both.any() else np.ones_like(both)
+    log_f0 = log_f0 + style.pitch * SEMITONE - np.mean(log_f0[both] - before[1][both])
+    return mel + math.log(style.energy) - np.mean(mel - before[0]), log_f0, voiced
 
 
 def _one_of(text: str | None, phonemes: Sequence[str] | None, lexicon: Lexicon | None) -> Sequence[str]:
