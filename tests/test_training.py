@@ -14,12 +14,12 @@ from tiny_training import (
     ACOUSTIC,
     ACOUSTIC_TRAINING,
     HARMONIC,
+    HIFIGAN,
     VOCODER_TRAINING,
     assert_same_trees,
     tiny_data,
 )
 
-from bitjets_mlx.config import HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training import acoustic_stage, loop, optimise, shards, vocoder_stage
@@ -149,8 +149,7 @@ def test_accumulating_4_x_8_is_one_batch_of_32(number: int, data: PreparedData) 
 
 def test_accumulating_is_one_batch_for_the_vocoder_too(data: PreparedData) -> None:
     """HiFi-GAN without random gain: nothing random is left but which segments are taken."""
-    config = HifiganConfig(upsample_initial_channel=16)
-    made = VocoderStage(data, config, replace(VOCODER_TRAINING, batch_size=4, accumulate=2, gain_decibels=0.0))
+    made = VocoderStage(data, HIFIGAN, replace(VOCODER_TRAINING, batch_size=4, accumulate=2, gain_decibels=0.0))
     rows = [shard for micro in range(2) for shard in made._shards(0, micro)]
     joined = {name: mx.concatenate([row[name] for row in rows]) for name in rows[0] if name != "key"}
     state = (made.parameters, made.judges, mx.array(0.0))

@@ -12,13 +12,13 @@ import numpy as np
 import soundfile
 from mlx.utils import tree_flatten
 
-from bitjets_mlx.config import AcousticConfig, HarmonicConfig
+from bitjets_mlx.config import AcousticConfig, HarmonicConfig, HifiganConfig
 from bitjets_mlx.data.features import Job, extract_to_file
 from bitjets_mlx.data.prepared import Clip, PreparedData, measure_statistics, write_prepared
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.acoustic_stage import AcousticTraining
 from bitjets_mlx.training.runs import save_run_config
-from bitjets_mlx.training.settings import Settings, run_config
+from bitjets_mlx.training.settings import Model, Settings, run_config
 from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
 
 SPEAKERS = ("anna", "ben")
@@ -41,6 +41,14 @@ ACOUSTIC_TRAINING = AcousticTraining(
     updates=6, batch_size=4, accumulate=2, warm_up=2, quantise_from=0.2, quantise_until=0.6, binarise_from=0.2
 )
 HARMONIC = HarmonicConfig(width=16, hidden=24, layers=1)
+HIFIGAN = HifiganConfig(
+    resblock="2",
+    upsample_rates=(16, 16),
+    upsample_kernel_sizes=(32, 32),
+    upsample_initial_channel=8,
+    resblock_kernel_sizes=(3,),
+    resblock_dilation_sizes=((1, 3),),
+)
 VOCODER_TRAINING = VocoderTrainingConfig(
     updates=6,
     batch_size=2,
@@ -104,11 +112,11 @@ def _statistics(folder: Path, clips: list[Clip]) -> Any:
     )
 
 
-def begin_run(run: Path, data: PreparedData, stage: str, **training: Any) -> None:
+def begin_run(run: Path, data: PreparedData, stage: str, model: Model | None = None, **training: Any) -> None:
     """RUN/config.json of a tiny training, which `train --resume` then begins with update 0."""
     settings = Settings(
         stage,
-        ACOUSTIC if stage == "acoustic" else HARMONIC,
+        model or (ACOUSTIC if stage == "acoustic" else HARMONIC),
         replace(ACOUSTIC_TRAINING if stage == "acoustic" else VOCODER_TRAINING, **training),
         data.statistics,
     )

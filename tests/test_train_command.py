@@ -1,0 +1,449 @@
+"""`python -m bitjets_mlx.train` and `report`: every option reaches the code, bad input gets one clear sentence."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+from tiny_training import (
+    ACOUSTIC,
+    HARMONIC,
+    PHONEMES,
+    ROOT,
+    assert_same_trees,
+    begin_run,
+    quick_environment,
+    run_train,
+    tiny_data,
+)
+from tiny_voice import acoustic_run, vocoder_run
+
+from bitjets_mlx import pack, report, train
+from bitjets_mlx.config import AcousticConfig, HifiganConfig
+from bitjets_mlx.data.prepared import PreparedData
+from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.training import loop
+from bitjets_mlx.training.acoustic_stage import AcousticTraining
+from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
+from bitjets_mlx.training.runs import load_run_config, run_weights
+from bitjets_mlx.training.settings import (
+    Initial,
+    Settings,
+    fresh_settings,
+    read_initial,
+    resumed_settings,
+    weights_for_speakers,
+)
+from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    return tiny_data(tmp_path_factory.mktemp("prepared"))
+
+
+def call(monkeypatch: pytest.MonkeyPatch, data: PreparedData, run: Path, stage: str, *options: str) -> None:
+    """The command, in this process."""
+    words = ["train", "--stage", stage, "--data", str(data.folder), "--out", str(run), *options]
+    monkeypatch.setattr(sys, "argv", words)
+    train.main()
+
+
+def settings_of(monkeypatch: pytest.MonkeyPatch, data: PreparedData, run: Path, stage: str, *options: str) -> Settings:
+    """What the command line comes to, without training."""
+    words = ["--stage", stage, "--data", str(data.folder), "--out", str(run), *options]
+    return train._settings(train._parser().parse_args(words), run, data)
+
+
+def packed(monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
+    """`python -m bitjets_mlx.pack`."""
+    monkeypatch.setattr(sys, "argv", ["pack", *options])
+    pack.main()
+
+
+def trained(data: PreparedData, run: Path, stage: str, monkeypatch: pytest.MonkeyPatch, **training: Any) -> Path:
+    """A tiny run of two updates."""
+    begin_run(run, data, stage, **({"updates": 2, "accumulate": 1} | training))
+    call(monkeypatch, data, run, stage, "--resume", "--log-every", "1")
+    return run
+
+
+# -- options -------------------------------------------------------------------------------------------------------
+
+
+def test_defaults(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
+    acoustic = settings_of(monkeypatch, data, tmp_path / "run", "acoustic")
+    assert acoustic.training == AcousticTraining() and acoustic.training.batch_size == 8
+    assert acoustic.training.accumulate == 4 and acoustic.training.seed == 0
+    assert isinstance(acoustic.model, AcousticConfig) and acoustic.model.speakers == 2 and acoustic.model.ternary
+    vocoder = settings_of(monkeypatch, data, tmp_path / "run", "vocoder")
+    assert vocoder.training == VocoderTrainingConfig()
+
+
+@pytest.mark.parametrize(
+    ("stage", "option", "value", "where", "field"),
+    [
+        ("acoustic", "--updates", 7, "training", "updates"),
+        ("vocoder", "--updates", 7, "training", "updates"),
+        ("acoustic", "--batch-size", 3, "training", "batch_size"),
+        ("vocoder", "--batch-size", 3, "training", "batch_size"),
+        ("acoustic", "--accumulate", 2, "training", "accumulate"),
+        ("acoustic", "--learning-rate", 0.5, "training", "learning_rate"),
+        ("vocoder", "--learning-rate", 0.5, "training", "learning_rate"),
+        ("acoustic", "--warm-up", 9, "training", "warm_up"),
+        ("acoustic", "--weight-decay", 0.25, "training", "weight_decay"),
+        ("acoustic", "--seed", 5, "training", "seed"),
+        ("vocoder", "--seed", 5, "training", "seed"),
+        ("acoustic", "--bf16", True, "training", "bf16"),
+        ("acoustic", "--dropout", 0.3, "model", "dropout"),
+        ("acoustic", "--quantise-from", 0.05, "training", "quantise_from"),
+        ("acoustic", "--quantise-until", 0.9, "training", "quantise_until"),
+        ("vocoder", "--segment-frames", 33, "training", "segment_frames"),
+        ("vocoder", "--adversarial-from", 0.5, "training", "adversarial_from"),
+    ],
+)
+def test_every_option_reaches_the_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+    data: PreparedData,
+    tmp_path: Path,
+    stage: str,
+    option: str,
+    value: Any,
+    where: str,
+    field: str,
+) -> None:
+    words = [option] if value is True else [option, str(value)]
+    plain = settings_of(monkeypatch, data, tmp_path / "run", stage)
+    changed = settings_of(monkeypatch, data, tmp_path / "run", stage, *words)
+    assert getattr(getattr(changed, where), field) == value != getattr(getattr(plain, where), field)
+
+
+def test_vocoder_option(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
+    assert settings_of(monkeypatch, data, tmp_path, "vocoder", "--vocoder", "hifigan").model == HifiganConfig()
+
+
+def test_what_is_kept_follows_its_options(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
+    seen = []
+    monkeypatch.setattr(train, "train", lambda stage, run, config, resume: seen.append((config, resume)))
+    begin_run(tmp_path, data, "acoustic")
+    options = ("--resume", "--log-every", "3", "--save-every", "4", "--validate-every", "5")
+    call(monkeypatch, data, tmp_path, "acoustic", *options)
+    assert seen == [(loop.LoopConfig(6, log_every=3, save_every=4, validate_every=5), True)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--updates", "0"),
+        ("--batch-size", "-1"),
+        ("--batch-size", "2.5"),
+        ("--learning-rate", "nan"),
+        ("--learning-rate", "0"),
+        ("--dropout", "1.5"),
+        ("--seed", "-1"),
+        ("--save-every", "0"),
+        ("--stage", "both"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_by_name(
+    data: PreparedData, capsys: pytest.CaptureFixture[str], options: tuple[str, str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        train._parser().parse_args(["--stage", "acoustic", "--data", "x", "--out", "y", *options])
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert options[0] in message and options[1] in message
+
+
+@pytest.mark.parametrize(
+    ("stage", "options", "named"),
+    [
+        ("vocoder", ("--bf16",), "--bf16"),
+        ("vocoder", ("--dropout", "0.2"), "--dropout"),
+        ("acoustic", ("--segment-frames", "32"), "--segment-frames"),
+    ],
+)
+def test_an_option_of_the_other_stage_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    data: PreparedData,
+    tmp_path: Path,
+    stage: str,
+    options: tuple[str, ...],
+    named: str,
+) -> None:
+    with pytest.raises(BitjetsError, match=f"{named} has no meaning for --stage {stage}"):
+        settings_of(monkeypatch, data, tmp_path / "run", stage, *options)
+
+
+# -- resuming ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_not_overwritten(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
+    begin_run(tmp_path, data, "acoustic")
+    with pytest.raises(BitjetsError, match="already holds a run: add --resume"):
+        settings_of(monkeypatch, data, tmp_path, "acoustic")
+
+
+def test_resuming_takes_the_runs_own_settings_and_refuses_others(
+    monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path
+) -> None:
+    begin_run(tmp_path, data, "acoustic", learning_rate=0.004)
+    same = settings_of(monkeypatch, data, tmp_path, "acoustic", "--resume", "--learning-rate", "0.004")
+    assert same.model == ACOUSTIC and same.training.learning_rate == 0.004
+    for words in (("--learning-rate", "0.003"), ("--updates", "99"), ("--seed", "1"), ("--init", "elsewhere")):
+        with pytest.raises(BitjetsError, match=rf"was begun with {words[0]} .*, not {words[1]}: leave it out"):
+            settings_of(monkeypatch, data, tmp_path, "acoustic", "--resume", *words)
+    with pytest.raises(BitjetsError, match="is a run of --stage acoustic"):
+        settings_of(monkeypatch, data, tmp_path, "vocoder", "--resume")
+    begin_run(tmp_path / "v", data, "vocoder")
+    with pytest.raises(BitjetsError, match="begun with --vocoder harmonic, not hifigan"):
+        settings_of(monkeypatch, data, tmp_path / "v", "vocoder", "--resume", "--vocoder", "hifigan")
+
+
+def test_resuming_on_other_data_is_refused_and_on_moved_data_is_not(data: PreparedData, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    begin_run(run, data, "acoustic")
+    moved = tmp_path / "moved"
+    shutil.copytree(data.folder, moved)
+    assert resumed_settings(run, "acoustic", PreparedData(moved), "", {}).model == ACOUSTIC
+    text = (moved / "clips.jsonl").read_text()
+    (moved / "clips.jsonl").write_text(text.replace('"OW1"', '"IY1"'))
+    with pytest.raises(BitjetsError, match="was trained on other prepared data"):
+        resumed_settings(run, "acoustic", PreparedData(moved), "", {})
+
+
+def test_a_damaged_run_says_so(data: PreparedData, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(BitjetsError, match="the run is damaged"):
+        resumed_settings(tmp_path, "acoustic", data, "", {})
+
+
+# -- weights to begin with -----------------------------------------------------------------------------------------
+
+
+def test_init_from_a_run(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
+    """The averaged weights, the model's sizes, its mel statistics; quantised from the start."""
+    source = trained(data, tmp_path / "source", "acoustic", monkeypatch)
+    settings = settings_of(monkeypatch, data, tmp_path / "new", "acoustic", "--init", str(source), "--dropout", "0.2")
+    assert isinstance(settings.model, AcousticConfig) and isinstance(settings.training, AcousticTraining)
+    assert settings.model.width == ACOUSTIC.width and settings.model.dropout == 0.2
+    assert settings.training.quantisation(0) == 1.0
+    seen = []
+    monkeypatch.setattr(train, "train", lambda stage, *rest: seen.append(stage.parts()))
+    call(monkeypatch, data, tmp_path / "new", "acoustic", "--init", str(source))
+    assert_same_trees(seen[0]["model"], run_weights(source)[1])
+    assert_same_trees(seen[0]["ema"], run_weights(source)[1])
+    assert all(float(leaf.max()) == 0.0 for _, leaf in tree_flatten(seen[0]["optimizer"]["encoder"]))
+    # Killed before its first checkpoint, the run begins with the same weights, whether --init is given again or not.
+    call(monkeypatch, data, tmp_path / "new", "acoustic", "--resume")
+    assert_same_trees(seen[1]["model"], seen[0]["model"])
+    shutil.rmtree(source)
+    with pytest.raises(BitjetsError, match="source"):
+        call(monkeypatch, data, tmp_path / "new", "acoustic", "--resume")
+
+
+def test_init_from_a_trainable_folder(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
+    source = acoustic_run(tmp_path / "source")
+    packed(monkeypatch, "--acoustic", str(source), "--output", str(tmp_path / "voice"), "--trainable")
+    seen = []
+    monkeypatch.setattr(train, "train", lambda stage, *rest: seen.append(stage.parts()["model"]))
+    call(monkeypatch, data, tmp_path / "new", "acoustic", "--init", str(tmp_path / "voice_trainable"))
+    expected = dict(tree_flatten(run_weights(source)[1]))
+    for name, leaf in tree_flatten(seen[0]):
+        np.testing.assert_allclose(np.array(leaf), np.array(expected[name]), atol=2e-3, rtol=1e-3)  # fp16 on disk
+        assert leaf.dtype == mx.float32
+    statistics = load_run_config(tmp_path / "new").statistics
+    assert statistics.mel_mean == load_run_config(source).statistics.mel_mean  # what the weights were trained in
+    assert statistics.log_f0_mean == data.statistics.log_f0_mean  # the speakers' own
+
+
+def test_init_of_a_vocoder_from_a_voice_folder(
+    monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path
+) -> None:
+    packed(monkeypatch, "--vocoder", str(vocoder_run(tmp_path / "source")), "--output", str(tmp_path / "voice"))
+    settings = settings_of(monkeypatch, data, tmp_path / "new", "vocoder", "--init", str(tmp_path / "voice"))
+    assert settings.model == HARMONIC
+    initial = read_initial(tmp_path / "voice", "vocoder")
+    assert dict(tree_flatten(initial.weights))["output.weight"].shape == (4 * 513, 16)
+    with pytest.raises(BitjetsError, match="holds a harmonic vocoder: leave --vocoder hifigan out"):
+        fresh_settings("vocoder", "hifigan", data, str(tmp_path / "voice"), {})
+    with pytest.raises(BitjetsError, match="trainable"):
+        read_initial(tmp_path / "voice", "acoustic")
+
+
+def test_speakers_of_other_data_begin_with_what_is_known() -> None:
+    table = mx.array([[1.0, 2.0], [3.0, 6.0]])
+    initial = Initial(ACOUSTIC, {"speaker_embedding": {"weight": table}, "gain": mx.ones(3)}, ("anna", "ben"))
+    found = weights_for_speakers(initial, ("carl", "ben"))
+    assert found["speaker_embedding"]["weight"].tolist() == [[2.0, 4.0], [3.0, 6.0]]
+    assert bool(mx.array_equal(found["gain"], mx.ones(3)))
+    assert weights_for_speakers(initial, ("anna", "ben")) is initial.weights
+
+
+@pytest.mark.parametrize("folder", ["nothing", "empty", "other_stage", "no_checkpoint"])
+def test_bad_init_gets_one_sentence(data: PreparedData, tmp_path: Path, folder: str) -> None:
+    source = tmp_path / folder
+    if folder == "empty":
+        source.mkdir()
+    elif folder == "other_stage":
+        vocoder_run(source)
+    elif folder == "no_checkpoint":
+        begin_run(source, data, "acoustic")
+    with pytest.raises(BitjetsError, match=folder):
+        fresh_settings("acoustic", None, data, str(source), {})
+
+
+# -- the commands, for real ----------------------------------------------------------------------------------------
+
+
+def test_a_real_command_from_nothing(data: PreparedData, tmp_path: Path) -> None:
+    """The default model; then again with nothing left to do."""
+    options = ("--updates", "2", "--batch-size", "2", "--accumulate", "1", "--log-every", "1")
+    done = run_train(data, tmp_path / "run", "acoustic", *options)
+    assert done.returncode == 0, done.stderr
+    assert "2/2" in done.stderr and "Traceback" not in done.stderr
+    newest = newest_checkpoint(tmp_path / "run")
+    assert newest is not None and load_checkpoint(newest)[0] == 2
+    again = run_train(data, tmp_path / "run", "acoustic", *options)
+    assert again.returncode == 1
+    assert (
+        again.stderr
+        == f"error: {tmp_path / 'run'} already holds a run: add --resume to go on with it, or give another --out.\n"
+    )
+    resumed = run_train(data, tmp_path / "run", "acoustic", "--resume")
+    assert resumed.returncode == 0 and "at update 2" in resumed.stderr
+
+
+@pytest.mark.parametrize("what", ["data", "out", "init"])
+def test_bad_folders_get_one_sentence_and_nothing_is_written(data: PreparedData, tmp_path: Path, what: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    words = {"data": str(data.folder), "out": str(tmp_path / "run")} | {what: str(file)}
+    arguments = ["--stage", "acoustic"] + [word for name, value in words.items() for word in (f"--{name}", value)]
+    done = run_train(data, tmp_path / "run", "acoustic", *arguments)  # the later of two options counts
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "file" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_report(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
+    for stage in ("acoustic", "vocoder"):
+        run = trained(data, tmp_path / stage, stage, monkeypatch)
+        monkeypatch.setattr(sys, "argv", ["report", str(run), "--clips", "1"])
+        report.main()
+        names = sorted(path.name for path in (run / "report").iterdir())
+        assert names == ["clip_1.png", "losses.png"]
+        assert all((run / "report" / name).read_bytes()[:4] == b"\x89PNG" for name in names)
+    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path)])
+    with pytest.raises(BitjetsError, match="is no training run"):
+        report.main()
+
+
+def test_report_draws_what_the_log_says() -> None:
+    from bitjets_mlx.training.drawing import draw_losses
+
+    lines = [{"update": 1, "mel": 2.0}, {"update": 2, "mel": 1.0, "validation_mel": 1.5, "extra": 3.0}]
+    figure = draw_losses(lines)
+    panels = {axes.get_title(): axes for axes in figure.axes if axes.get_visible()}
+    assert panels.keys() == {"mel", "extra"}
+    curves = {line.get_label(): line.get_xydata().tolist() for line in panels["mel"].get_lines()}
+    assert curves == {"training": [[1.0, 2.0], [2.0, 1.0]], "validation": [[2.0, 1.5]]}
+
+
+def test_phonemes_of_the_tiny_data_are_symbols(data: PreparedData) -> None:
+    assert {symbol for clip in data.clips for symbol in clip.phonemes} <= {*PHONEMES, " ", "."}
+
+
+# -- wandb ---------------------------------------------------------------------------------------------------------
+
+
+class FakeWandb:
+    """Records what would be sent."""
+
+    class errors:
+        Error = RuntimeError
+
+    def __init__(self) -> None:
+        self.started: dict[str, Any] = {}
+        self.logged: list[tuple[int, dict[str, Any]]] = []
+        self.finished: list[int] = []
+
+    def init(self, **options: Any) -> "FakeWandb":
+        self.started = options
+        return self
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        self.logged.append((step, values))
+
+    def finish(self, exit_code: int) -> None:
+        self.finished.append(exit_code)
+
+    def Histogram(self, np_histogram: Any) -> Any:
+        return ("histogram", *np_histogram)
+
+    def Image(self, pixels: Any) -> Any:
+        return ("image", pixels)
+
+    def Audio(self, sound: Any, sample_rate: int) -> Any:
+        return ("audio", sound, sample_rate)
+
+
+@pytest.mark.parametrize("stage", ["acoustic", "vocoder"])
+def test_wandb_gets_losses_histograms_pictures_and_sounds(
+    monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path, stage: str
+) -> None:
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    begin_run(tmp_path, data, stage, updates=2, accumulate=1)
+    call(monkeypatch, data, tmp_path, stage, "--resume", "--wandb", "--log-every", "1", "--validate-every", "2")
+    assert fake.finished == [0]
+    assert fake.started["config"]["training"]["updates"] == 2 and fake.started["resume"] == "allow"
+    assert [step for step, _ in fake.logged] == [1, 2]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert fake.logged[0][1] == {name: value for name, value in lines[0].items() if name != "update"}
+    values = fake.logged[1][1]
+    pictures = [value[1] for name, value in values.items() if name.startswith("clips/")]
+    assert len(pictures) == 2 and all(picture.ndim == 3 and picture.dtype == np.uint8 for picture in pictures)
+    assert all(picture.std() > 5 for picture in pictures)  # something is drawn
+    sounds = [value for name, value in values.items() if name.startswith("sounds/")]
+    assert len(sounds) == (2 if stage == "vocoder" else 0) and all(sound[2] == 22050 for sound in sounds)
+    trits = {name: value for name, value in values.items() if name.startswith("trits/")}
+    assert len(trits) == (4 * 2 + 3 if stage == "acoustic" else 0)
+    if stage == "acoustic":
+        _, counts, edges = trits["trits/encoder.0.expand.weight"]
+        assert edges.tolist() == [-1.5, -0.5, 0.5, 1.5]
+        assert counts.sum() == 24 * 3 * 16 and min(counts) > 100
+        assert values["latent/encoder.0.expand.weight"][1].sum() == 24 * 3 * 16
+
+
+@pytest.mark.slow
+def test_wandb_offline_for_real(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    begin_run(tmp_path, data, "vocoder", updates=1, accumulate=1)
+    done = run_train(data, tmp_path, "vocoder", "--resume", "--wandb")
+    assert done.returncode == 0, done.stderr
+    files = {path.suffix for path in (tmp_path / "wandb").rglob("*") if path.is_file()}
+    assert {".wandb", ".png", ".wav"} <= files
+
+
+def test_wandb_is_not_imported_without_being_asked_for(data: PreparedData, tmp_path: Path) -> None:
+    begin_run(tmp_path, data, "vocoder", updates=1, accumulate=1)
+    program = (
+        f"import sys; sys.argv = ['train', '--stage', 'vocoder', '--data', {str(data.folder)!r}, "
+        f"'--out', {str(tmp_path)!r}, '--resume']\n"
+        "from bitjets_mlx import train; train.main()\n"
+        "heavy = {'wandb', 'matplotlib', 'librosa', 'scipy', 'nltk', 'numba'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=quick_environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
