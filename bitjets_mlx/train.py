@@ -125,6 +125,9 @@ def _parser() -> argparse.ArgumentParser:
 
     vocoder = parser.add_argument_group("--stage vocoder only")
     vocoder.add_argument("--segment-frames", metavar="N", type=_count, help="length of a training segment (64)")
+    vocoder.add_argument(
+        "--repulsion", metavar="R", type=_share, help="of two sounds from the same features: against buzz (0.5)"
+    )
     vocoder.add_argument("--adversarial-from", metavar="R", type=_share, help="share without discriminators (0.75)")
 
     log = parser.add_argument_group("every how many updates there is what (may change when resuming)")
