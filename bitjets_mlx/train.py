@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     vocoder.add_argument(
         "--repulsion", metavar="R", type=_share, help="of two sounds from the same features: against buzz (0.5)"
     )
-    vocoder.add_argument("--adversarial-from", metavar="R", type=_share, help="share without discriminators (0.75)")
+    vocoder.add_argument("--adversarial-from", metavar="R", type=_share, help="share without discriminators (1: never any)")
 
     log = parser.add_argument_group("every how many updates there is what (may change when resuming)")
     log.add_argument(
