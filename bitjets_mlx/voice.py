@@ -31,7 +31,7 @@ from bitjets_mlx.voice_folder import VoiceConfig, read_acoustic, read_config, re
 Lexicon = Mapping[str, Sequence[str]]
 Decoded = tuple[np.ndarray, np.ndarray, np.ndarray]  # log mel (T, 80), log F0 in log Hz (T,), voicing (T,)
 
-LONGEST_PIECE = 180  # characters spoken at once, some 10 s: no training clip was longer, and attention grows with its square
+LONGEST_PIECE = 180  # characters, some 10 s: no training clip was longer, and attention grows with the square
 SEMITONE = math.log(2.0) / 12.0  # of log F0
 FURTHEST_SHIFT = 1.5  # deviations of pitch and energy that the model is asked for; the rest is done to its output
 
