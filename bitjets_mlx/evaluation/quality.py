@@ -3,6 +3,7 @@
 PESQ and STOI are computed by the packages pesq and pystoi at 16 kHz; the recording is the reference.
 """
 
+import warnings
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -27,6 +28,8 @@ class Quality(NamedTuple):
 def pesq_wideband(reference: np.ndarray, degraded: np.ndarray, sample_rate: int = 22050) -> float:
     """PESQ-WB of samples (S,); 1.0, the worst, where it finds no speech in one of them."""
     pesq = optional("pesq")
+    if not (reference.any() and degraded.any()):  # it would divide by zero
+        return 1.0
     reference, degraded = resample(reference, sample_rate, RATE), resample(degraded, sample_rate, RATE)
     try:
         return float(pesq.pesq(RATE, reference, degraded, "wb"))
@@ -35,9 +38,14 @@ def pesq_wideband(reference: np.ndarray, degraded: np.ndarray, sample_rate: int 
 
 
 def stoi(reference: np.ndarray, degraded: np.ndarray, sample_rate: int = 22050) -> float:
-    """Short-time objective intelligibility of samples (S,) of one length."""
+    """Short-time objective intelligibility of samples (S,) of one length; NaN for less than 0.4 s of speech."""
     reference, degraded = resample(reference, sample_rate, RATE), resample(degraded, sample_rate, RATE)
-    return float(optional("pystoi").stoi(reference, degraded, RATE))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)  # where it would return 1e-5
+        try:
+            return float(optional("pystoi").stoi(reference, degraded, RATE))
+        except RuntimeWarning:
+            return float("nan")
 
 
 def mel_l1(mel: np.ndarray, audio: np.ndarray, config: AudioConfig | None = None) -> float:

@@ -54,8 +54,8 @@ def _speaker_row(takes: list[TakeMeasures], natural: Mapping[str, Character]) ->
     if len(speech) == len(takes):
         row |= _word_errors(takes, speech) | _likeness(speech, share) | _pitch(takes, speech)
         row |= _nearest(_character(one.character for one in speech), natural)
-    quality = np.average([take.quality for take in takes], axis=0, weights=share)
-    return row | {f"copy_{name}": float(quality[i]) for i, name in enumerate(("pesq_wb", "stoi", "mel_l1"))}
+    columns = zip(("pesq_wb", "stoi", "mel_l1"), zip(*(take.quality for take in takes), strict=True), strict=True)
+    return row | {f"copy_{name}": _mean(values, share) for name, values in columns}
 
 
 def _word_errors(takes: list[TakeMeasures], speech: list[SpeechMeasures]) -> Row:
@@ -110,7 +110,7 @@ def _character(parts: Iterable[Character]) -> Character:
 
 
 def _mean(values: Sequence[float] | np.ndarray, share: np.ndarray) -> float:
-    """Weighted mean of what is no NaN: a clip without a frame voiced in both has no F0 error."""
+    """Weighted mean of what is no NaN: a clip without a frame voiced in both has no F0 error, a very short no STOI."""
     array = np.array(values)
     known = np.isfinite(array)
     return float(np.average(array[known], weights=share[known])) if known.any() else float("nan")
