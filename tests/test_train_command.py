@@ -1,6 +1,5 @@
 """`python -m bitjets_mlx.train` and `report`: every option reaches the code, bad input gets one clear sentence."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -14,17 +13,17 @@ from mlx.utils import tree_flatten
 from tiny_training import (
     ACOUSTIC,
     HARMONIC,
-    PHONEMES,
     ROOT,
     assert_same_trees,
     begin_run,
     quick_environment,
     run_train,
     tiny_data,
+    train_command,
 )
 from tiny_voice import acoustic_run, vocoder_run
 
-from bitjets_mlx import pack, report, train
+from bitjets_mlx import pack, train
 from bitjets_mlx.config import AcousticConfig, HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
@@ -332,118 +331,26 @@ def test_bad_folders_get_one_sentence_and_nothing_is_written(data: PreparedData,
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_report(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
-    for stage in ("acoustic", "vocoder"):
-        run = trained(data, tmp_path / stage, stage, monkeypatch)
-        monkeypatch.setattr(sys, "argv", ["report", str(run), "--clips", "1"])
-        report.main()
-        names = sorted(path.name for path in (run / "report").iterdir())
-        assert names == ["clip_1.png", "losses.png"]
-        assert all((run / "report" / name).read_bytes()[:4] == b"\x89PNG" for name in names)
-    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path)])
-    with pytest.raises(BitjetsError, match="is no training run"):
-        report.main()
-
-
-def test_report_draws_what_the_log_says() -> None:
-    from bitjets_mlx.training.drawing import draw_losses
-
-    lines = [{"update": 1, "mel": 2.0}, {"update": 2, "mel": 1.0, "validation_mel": 1.5, "extra": 3.0}]
-    figure = draw_losses(lines)
-    panels = {axes.get_title(): axes for axes in figure.axes if axes.get_visible()}
-    assert panels.keys() == {"mel", "extra"}
-    curves = {line.get_label(): line.get_xydata().tolist() for line in panels["mel"].get_lines()}
-    assert curves == {"training": [[1.0, 2.0], [2.0, 1.0]], "validation": [[2.0, 1.5]]}
-
-
-def test_phonemes_of_the_tiny_data_are_symbols(data: PreparedData) -> None:
-    assert {symbol for clip in data.clips for symbol in clip.phonemes} <= {*PHONEMES, " ", "."}
-
-
-# -- wandb ---------------------------------------------------------------------------------------------------------
-
-
-class FakeWandb:
-    """Records what would be sent."""
-
-    class errors:
-        Error = RuntimeError
-
-    def __init__(self) -> None:
-        self.started: dict[str, Any] = {}
-        self.logged: list[tuple[int, dict[str, Any]]] = []
-        self.finished: list[int] = []
-
-    def init(self, **options: Any) -> "FakeWandb":
-        self.started = options
-        return self
-
-    def log(self, values: dict[str, Any], step: int) -> None:
-        self.logged.append((step, values))
-
-    def finish(self, exit_code: int) -> None:
-        self.finished.append(exit_code)
-
-    def Histogram(self, np_histogram: Any) -> Any:
-        return ("histogram", *np_histogram)
-
-    def Image(self, pixels: Any) -> Any:
-        return ("image", pixels)
-
-    def Audio(self, sound: Any, sample_rate: int) -> Any:
-        return ("audio", sound, sample_rate)
-
-
-@pytest.mark.parametrize("stage", ["acoustic", "vocoder"])
-def test_wandb_gets_losses_histograms_pictures_and_sounds(
-    monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path, stage: str
-) -> None:
-    fake = FakeWandb()
-    monkeypatch.setitem(sys.modules, "wandb", fake)
-    begin_run(tmp_path, data, stage, updates=2, accumulate=1)
-    call(monkeypatch, data, tmp_path, stage, "--resume", "--wandb", "--log-every", "1", "--validate-every", "2")
-    assert fake.finished == [0]
-    assert fake.started["config"]["training"]["updates"] == 2 and fake.started["resume"] == "allow"
-    assert [step for step, _ in fake.logged] == [1, 2]
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert fake.logged[0][1] == {name: value for name, value in lines[0].items() if name != "update"}
-    values = fake.logged[1][1]
-    pictures = [value[1] for name, value in values.items() if name.startswith("clips/")]
-    assert len(pictures) == 2 and all(picture.ndim == 3 and picture.dtype == np.uint8 for picture in pictures)
-    assert all(picture.std() > 5 for picture in pictures)  # something is drawn
-    sounds = [value for name, value in values.items() if name.startswith("sounds/")]
-    assert len(sounds) == (2 if stage == "vocoder" else 0) and all(sound[2] == 22050 for sound in sounds)
-    trits = {name: value for name, value in values.items() if name.startswith("trits/")}
-    assert len(trits) == (4 * 2 + 3 if stage == "acoustic" else 0)
-    if stage == "acoustic":
-        _, counts, edges = trits["trits/encoder.0.expand.weight"]
-        assert edges.tolist() == [-1.5, -0.5, 0.5, 1.5]
-        assert counts.sum() == 24 * 3 * 16 and min(counts) > 100
-        assert values["latent/encoder.0.expand.weight"][1].sum() == 24 * 3 * 16
-
-
-@pytest.mark.slow
-def test_wandb_offline_for_real(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
-    pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    begin_run(tmp_path, data, "vocoder", updates=1, accumulate=1)
-    done = run_train(data, tmp_path, "vocoder", "--resume", "--wandb")
-    assert done.returncode == 0, done.stderr
-    files = {path.suffix for path in (tmp_path / "wandb").rglob("*") if path.is_file()}
-    assert {".wandb", ".png", ".wav"} <= files
-
-
-def test_wandb_is_not_imported_without_being_asked_for(data: PreparedData, tmp_path: Path) -> None:
-    begin_run(tmp_path, data, "vocoder", updates=1, accumulate=1)
+def test_full_disk_ends_in_one_sentence_and_the_run_goes_on_later(data: PreparedData, tmp_path: Path) -> None:
+    """The system refuses files of more than 16 KiB from the second checkpoint on."""
+    begin_run(tmp_path, data, "acoustic", updates=4, accumulate=1)
+    options = ("--resume", "--log-every", "1", "--save-every", "1")
     program = (
-        f"import sys; sys.argv = ['train', '--stage', 'vocoder', '--data', {str(data.folder)!r}, "
-        f"'--out', {str(tmp_path)!r}, '--resume']\n"
-        "from bitjets_mlx import train; train.main()\n"
-        "heavy = {'wandb', 'matplotlib', 'librosa', 'scipy', 'nltk', 'numba'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "import resource, sys; from bitjets_mlx import train; from bitjets_mlx.errors import run_command\n"
+        "from bitjets_mlx.training import loop\n"
+        "plain = loop.save_checkpoint\n"
+        "def save(run, update, parts):\n"
+        "    if update == 2: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, resource.RLIM_INFINITY))\n"
+        "    return plain(run, update, parts)\n"
+        "loop.save_checkpoint = save\n"
+        "run_command(train.main)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env=quick_environment(), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-c", program, *train_command(data, tmp_path, "acoustic", *options)[3:]]
+    done = subprocess.run(command, cwd=ROOT, env=quick_environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("error: the checkpoint of update 2 could not be written") and "--resume" in said
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000001"]
+    again = run_train(data, tmp_path, "acoustic", *options)
+    assert again.returncode == 0 and "at update 1" in again.stderr
