@@ -52,16 +52,38 @@ class VocoderTrainingConfig:
     adversarial_frames: int = 32  # what the discriminators see of a segment
     adversarial_weight: float = 1.0
     feature_weight: float = 2.0
+    mel_blur: float = 0.0  # how far towards a blurred mel the input may move, 0 to 1
     gain_decibels: float = 6.0  # random gain of mel and audio, so that recording levels do not matter
 
 
 def augment(batch: Batch, config: VocoderTrainingConfig) -> Batch:
-    """The batch at random levels: mel and audio of each clip by the same factor."""
-    frames_key = mx.random.split(batch["key"], 3)[0]
+    """The batch at random levels, mel and audio of each clip by the same factor, and with some mels blurred.
+
+    Of the clips, half keep their mel; the others' is moved between 0 and `mel_blur` of the way to a blurred one,
+    because that is what an acoustic model's mels are like.
+    """
+    gain_key, blur_key = mx.random.split(mx.random.split(batch["key"], 3)[0])
+    size = batch["mel"].shape[0]
     limit = config.gain_decibels * math.log(10.0) / 20.0
-    gain = mx.random.uniform(-limit, limit, (batch["mel"].shape[0], 1), key=frames_key)  # nepers
-    mel = mx.maximum(batch["mel"] + gain[..., None], math.log(AudioConfig.log_floor))
+    gain = mx.random.uniform(-limit, limit, (size, 1), key=gain_key)  # nepers
+    mel = batch["mel"]
+    if config.mel_blur:
+        share = mx.maximum(mx.random.uniform(-1.0, 1.0, (size, 1, 1), key=blur_key), 0.0)
+        mel = mel + config.mel_blur * share * (blur(mel) - mel)
+    mel = mx.maximum(mel + gain[..., None], math.log(AudioConfig.log_floor))
     return {**batch, "mel": mel, "audio": batch["audio"] * mx.exp(gain)}
+
+
+def blur(mel: mx.array) -> mx.array:
+    """Log mel averaged over 5 bands (1 2 3 2 1), as wide as a harmonic, and 3 frames (1 2 1): (B, T, 80) -> same."""
+    bands, frames = mel.shape[2], mel.shape[1]
+    wide = mx.concatenate([mel[..., :1]] * 2 + [mel] + [mel[..., -1:]] * 2, axis=2)  # (B, T, 84)
+    total = 3.0 * mel
+    for k, weight in ((0, 1.0), (1, 2.0), (3, 2.0), (4, 1.0)):
+        total = total + weight * wide[..., k : k + bands]
+    mel = total / 9.0
+    long = mx.concatenate([mel[:, :1], mel, mel[:, -1:]], axis=1)  # (B, T+2, 80)
+    return 0.25 * long[:, :frames] + 0.5 * mel + 0.25 * long[:, 2:]
 
 
 def generate(generator: nn.Module, batch: Batch, sounds: int = 1) -> list[mx.array]:
