@@ -151,6 +151,15 @@ def test_play_calls_the_player_that_is_there(voice: Path, tmp_path: Path) -> Non
     assert nobody.returncode == 1 and "no program to play sound" in nobody.stderr
 
 
+def test_warnings_are_one_line_each(tmp_path: Path) -> None:
+    mute = tiny_voice(tmp_path / "mute", None)
+    done = generate(mute, "--text", f"{TEXT} \N{SNOWMAN}", cwd=tmp_path)
+    assert done.returncode == 0 and len(spoken(tmp_path / "out.wav")) > 1000
+    lines = done.stderr.splitlines()
+    assert all(line.startswith("warning: ") for line in lines)
+    assert any("Griffin-Lim" in line for line in lines) and any("\N{SNOWMAN}" in line for line in lines)
+
+
 def test_it_replaces_an_older_file(voice: Path, tmp_path: Path) -> None:
     (tmp_path / "x.wav").write_text("old")
     assert len(said(voice, tmp_path)) > 1000

@@ -59,7 +59,7 @@ def write_data(folder: Path) -> Path:
                 samples=4 * len(phonemes) * 256,
                 features=f"{speaker}{number}.npz",
             )
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             write_features(folder / clip.features, clip.frames, number)
             clips.append(clip)
     write_prepared(folder, SPEAKERS, SYMBOLS, STATISTICS, clips)
