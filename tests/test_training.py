@@ -1,7 +1,6 @@
 """Training of both stages on tiny data: resuming bit for bit, accumulation, guards, schedules, options."""
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,13 @@ from tiny_training import (
 )
 
 from bitjets_mlx.data.prepared import PreparedData
-from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.training import acoustic_stage, loop, optimise, shards, vocoder_stage
+from bitjets_mlx.training import acoustic_stage, optimise, shards, vocoder_stage
 from bitjets_mlx.training.acoustic_data import collate, read_clip
 from bitjets_mlx.training.acoustic_stage import AcousticStage
 from bitjets_mlx.training.batches import padded_shape
-from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
+from bitjets_mlx.training.checkpoints import load_checkpoint
 from bitjets_mlx.training.loop import LoopConfig, train
 from bitjets_mlx.training.optimise import Optimizer, learning_rate
-from bitjets_mlx.training.progress import progress_line
 from bitjets_mlx.training.vocoder_stage import VocoderStage
 
 Stage = AcousticStage | VocoderStage
@@ -298,169 +295,3 @@ def test_quantisation_is_warmed_in_between_its_two_shares() -> None:
     assert [training.quantisation(update) for update in (0, 20, 30, 40, 99)] == pytest.approx([0, 0, 0.5, 1, 1])
     at_once = replace(training, quantise_from=0.0, quantise_until=0.0)
     assert [at_once.quantisation(update) for update in (0, 1, 99)] == [1.0, 1.0, 1.0]
-
-
-# -- guards --------------------------------------------------------------------------------------------------------
-
-
-def poisoned(data: PreparedData, monkeypatch: pytest.MonkeyPatch, which: set[str]) -> None:
-    plain = data.load
-
-    def load(clip: Any) -> Any:
-        features = plain(clip)
-        if clip.id not in which:
-            return features
-        return replace(features, mel=features.mel * np.nan, audio=features.audio * np.nan)
-
-    monkeypatch.setattr(data, "load", load)
-
-
-@pytest.mark.parametrize("stage", ["acoustic", "vocoder"])
-def test_a_poisoned_clip_costs_only_the_updates_that_it_is_in(
-    stage: str, data: PreparedData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    poisoned(data, monkeypatch, {"clip03"})
-    made = make(stage, data, batch_size=2, accumulate=1, updates=12)
-    skipped = []
-    plain = made.update
-
-    def update(number: int) -> dict[str, float]:
-        before = made.parts()
-        found = plain(number)
-        skipped.append(found["skipped"])
-        if found["skipped"]:
-            assert_same_trees(before["model"], made.parts()["model"])
-        return found
-
-    monkeypatch.setattr(made, "update", update)
-    train(made, tmp_path, LoopConfig(12, log_every=3, save_every=6, validate_every=100), resume=False)
-    assert 0 < sum(skipped) < 12
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert all(math.isfinite(value) for line in lines for value in line.values())
-    assert sum(3 * line["skipped"] for line in lines) == pytest.approx(sum(skipped))
-    for part in made.parts().values():
-        assert all(bool(mx.all(mx.isfinite(leaf))) for _, leaf in tree_flatten(part))
-
-
-@pytest.mark.parametrize("stage", ["acoustic", "vocoder"])
-def test_nothing_but_poison_ends_in_a_clear_error_and_a_whole_checkpoint(
-    stage: str, data: PreparedData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    made = make(stage, data, batch_size=2, accumulate=1, updates=50)
-    config = LoopConfig(50, log_every=1, save_every=2, validate_every=100)
-    train(made, tmp_path, replace(config, updates=2), resume=False)
-    good = made.parts()["model"]
-    poisoned(data, monkeypatch, {clip.id for clip in data.clips})
-    made.optimizer.patience = 4
-    resumed = make(stage, data, batch_size=2, accumulate=1, updates=50)
-    resumed.optimizer.patience = 4
-    with pytest.raises(BitjetsError, match=r"diverged at update 6 \(4 updates in a row .*--learning-rate"):
-        train(resumed, tmp_path, config, resume=True)
-    newest = newest_checkpoint(tmp_path)
-    assert newest is not None
-    assert_same_trees(load_checkpoint(newest)[1]["model"], good)
-
-
-def test_a_learning_rate_that_breaks_the_weights_never_reaches_them(data: PreparedData) -> None:
-    made = make("acoustic", data, learning_rate=math.inf)
-    before = made.parts()
-    made.optimizer.patience = 3
-    assert made.update(0)["skipped"] == 1.0
-    assert_same_trees(before, made.parts())
-    made.update(1)
-    with pytest.raises(FloatingPointError, match="weights that are not finite"):
-        made.update(2)
-
-
-# -- the loop ------------------------------------------------------------------------------------------------------
-
-
-class Counter:
-    """A stage that does nothing but count."""
-
-    def __init__(self) -> None:
-        self.state = mx.array(0.0)
-
-    def parts(self) -> dict[str, Any]:
-        return {"model": {"state": self.state}}
-
-    def load_parts(self, parts: dict[str, Any]) -> None:
-        self.state = parts["model"]["state"]
-
-    def update(self, number: int) -> dict[str, float]:
-        self.state = self.state + 1.0
-        return {"loss": float(number), "odd": math.nan if number % 2 else 1.0}
-
-    def validate(self, update: int) -> dict[str, float]:
-        return {"loss": -float(update)}
-
-    def examples(self, count: int) -> list[Any]:
-        return []
-
-    def ternary_weights(self) -> dict[str, mx.array]:
-        return {}
-
-
-def test_log_holds_means_and_validation_and_observers_see_it(tmp_path: Path) -> None:
-    seen: list[Any] = []
-    config = LoopConfig(10, log_every=4, save_every=5, validate_every=5)
-    train(Counter(), tmp_path, config, resume=False, observe=lambda update, line: seen.append((update, line)))
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [(update, line) for update, line in seen] == [(line["update"], line) for line in lines]
-    assert [line["update"] for line in lines] == [4, 5, 8, 10]
-    assert [line["loss"] for line in lines] == [1.5, 4.0, 6.0, 8.5]
-    assert [line.get("validation_loss") for line in lines] == [None, -5.0, None, -10.0]
-    assert all(line["odd"] == 1.0 for line in lines)
-    assert all(line["seconds_per_update"] > 0 and line["peak_memory_gb"] > 0 for line in lines)
-
-
-def test_a_resumed_log_continues_where_the_checkpoint_was(tmp_path: Path) -> None:
-    config = LoopConfig(10, log_every=2, save_every=3, validate_every=100)
-    train(Counter(), tmp_path, config, resume=False)
-    for path in (tmp_path / "checkpoints").glob("*10"):
-        path.rename(path.with_suffix(".tmp"))
-    with (tmp_path / "log.jsonl").open("a") as file:
-        file.write('{"update": 12, "lo')
-    stage = Counter()
-    train(stage, tmp_path, config, resume=True)
-    updates = [json.loads(line)["update"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert updates == [2, 4, 6, 8, 10]  # resumed at 9
-    assert float(stage.state) == 10.0
-
-
-def test_buffer_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "CACHE_LIMIT", 8 << 20)
-    try:
-        train(Counter(), tmp_path, LoopConfig(1), resume=False)
-        for size in range(1, 16):  # 8 MB in all, of ever other shapes
-            mx.eval(mx.zeros((size, 1 << 16)) + 1.0)
-        assert mx.get_cache_memory() <= 8 << 20
-    finally:
-        assert mx.set_cache_limit(2 << 30) == 8 << 20
-
-
-def test_progress_line() -> None:
-    line = progress_line(250, 1000, {"mel": 0.51234, "f0": 2.0}, seconds=120.0, memory=1_700_000_000)
-    assert line == "[####            ] 250/1000 120.00 s/update, 1 day, 1:00:00 left, 1.7 GB | mel 0.512 f0 2"
-
-
-@pytest.mark.parametrize("stage", ["acoustic", "vocoder"])
-def test_validation_is_deterministic_and_disturbs_nothing(stage: str, data: PreparedData) -> None:
-    made = make(stage, data)
-    first = made.validate(0)
-    state = [mx.array(word) for word in mx.random.state]
-    assert made.validate(0) == first
-    assert all(bool(mx.array_equal(a, b)) for a, b in zip(state, mx.random.state, strict=True))
-    assert first and all(math.isfinite(value) for value in first.values())
-    with_validation = made.update(0)
-    assert make(stage, data).update(0) == with_validation
-    examples = made.examples(2)
-    assert [example.predicted.shape for example in examples] == [example.recorded.shape for example in examples]
-    assert (examples[0].alignment is not None) == (stage == "acoustic")
-    assert (examples[0].audio is not None) == (stage == "vocoder")
-
-
-def test_data_without_validation_clips_trains_without_validation(tmp_path: Path) -> None:
-    bare = tiny_data(tmp_path, train=4, validation=0)
-    assert make("acoustic", bare, batch_size=2).validate(0) == {}
-    assert make("vocoder", bare).validate(0) == {}

@@ -19,14 +19,14 @@ from bitjets_mlx.training.acoustic_losses import (
     align_scores,
 )
 from bitjets_mlx.training.batches import padded_shape
-from bitjets_mlx.training.examples import Example, spread
+from bitjets_mlx.training.examples import CLIPS, Example, spread
 from bitjets_mlx.training.optimise import Tree, scalar
 
 
 class AcousticValidation:
     """A few validation clips, and what given weights make of them. Draws no random numbers."""
 
-    def __init__(self, data: PreparedData, config: AcousticConfig, clips: int = 8) -> None:
+    def __init__(self, data: PreparedData, config: AcousticConfig, clips: int = CLIPS) -> None:
         usable = [clip for clip in data.split("validation") if clip.frames >= len(clip.phonemes)]
         self.data, self.clips = data, spread(usable, data.speakers, clips)
         self.model = BitJets(config, with_aligner=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 3
+PANEL = 2.4  # inches
 VALIDATION = "validation_"
 
 
@@ -22,7 +23,7 @@ def draw_losses(lines: Sequence[dict[str, float]]) -> "Figure":
     """Every logged number over the updates, validation losses in the panel of the training losses."""
     names = list(dict.fromkeys(name.removeprefix(VALIDATION) for line in lines for name in line if name != "update"))
     rows = math.ceil(len(names) / COLUMNS)
-    figure = _figure(4.5 * COLUMNS, 2.4 * rows)
+    figure = _figure(4.5 * COLUMNS, PANEL * rows)
     panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes, name in zip(panels, names, strict=False):
         for key, label in ((name, "training"), (VALIDATION + name, "validation")):
@@ -41,10 +42,12 @@ def draw_losses(lines: Sequence[dict[str, float]]) -> "Figure":
 def draw_example(example: Example) -> "Figure":
     """One clip: recorded mel, predicted mel, and the alignment where there is one."""
     mels = [("recorded", example.recorded), ("predicted", example.predicted)]
-    count = len(mels) + (example.alignment is not None)
-    figure = _figure(max(6.0, 0.015 * len(example.recorded)), 2.4 * count)
+    heights = [PANEL] * len(mels)
+    if example.alignment is not None:
+        heights.append(max(PANEL, 0.1 * len(example.phonemes)))  # so that the phonemes can be read
+    figure = _figure(max(6.0, 0.015 * len(example.recorded)), sum(heights))
     figure.suptitle(example.name, fontsize=10)
-    panels = figure.subplots(count, 1, squeeze=False).ravel()
+    panels = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights).ravel()
     low, high = float(np.min(example.recorded)), float(np.max(example.recorded))
     for axes, (title, mel) in zip(panels, mels, strict=False):
         axes.imshow(mel.T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high)
@@ -53,7 +56,7 @@ def draw_example(example: Example) -> "Figure":
     if example.alignment is not None:
         panels[-1].imshow(example.alignment.T, origin="lower", aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0)
         panels[-1].set_title("alignment", fontsize=10)
-        panels[-1].set_yticks(range(len(example.phonemes)), example.phonemes, fontsize=4)
+        panels[-1].set_yticks(range(len(example.phonemes)), example.phonemes, fontsize=6)
     panels[-1].set_xlabel("frame")
     return figure
 

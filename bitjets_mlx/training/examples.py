@@ -7,6 +7,8 @@ import numpy as np
 
 from bitjets_mlx.data.prepared import Clip
 
+CLIPS = 16  # that losses are measured on: fewer make pitch jump about, more take longer than they tell
+
 
 class Example(NamedTuple):
     """One clip as a stage reproduces it."""

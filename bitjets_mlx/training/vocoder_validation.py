@@ -6,7 +6,7 @@ import numpy as np
 from bitjets_mlx.audio.spectrogram import log_mel
 from bitjets_mlx.config import HarmonicConfig, HifiganConfig
 from bitjets_mlx.data.prepared import Clip, PreparedData
-from bitjets_mlx.training.examples import Example, spread
+from bitjets_mlx.training.examples import CLIPS, Example, spread
 from bitjets_mlx.training.optimise import Tree, scalar
 from bitjets_mlx.training.vocoder_losses import spectra, spectral_losses
 from bitjets_mlx.vocoder import build_vocoder
@@ -18,7 +18,7 @@ LONGEST = 400  # frames of an example
 class VocoderValidation:
     """A few validation clips, and what given weights make of them. The noise is that of seed 0."""
 
-    def __init__(self, data: PreparedData, config: HarmonicConfig | HifiganConfig, clips: int = 8) -> None:
+    def __init__(self, data: PreparedData, config: HarmonicConfig | HifiganConfig, clips: int = CLIPS) -> None:
         self.data, self.clips = data, spread(data.split("validation"), data.speakers, clips)
         self.model = build_vocoder(config)
 
