@@ -13,6 +13,7 @@ from bitjets_mlx.training import vocoder_losses as losses
 from bitjets_mlx.training.vocoder_step import (
     VocoderTrainingConfig,
     augment,
+    blur,
     crop,
     discriminator_loss,
     generate,
@@ -91,7 +92,7 @@ def test_adversarial_losses() -> None:
 
 
 def test_gain_moves_mel_and_audio_together() -> None:
-    plain, config = batch(), VocoderTrainingConfig(gain_decibels=6.0)
+    plain, config = batch(), VocoderTrainingConfig(gain_decibels=6.0, mel_blur=0.0)
     moved = augment(plain, config)
     gain = moved["mel"] - plain["mel"]
     assert 0.1 < float(mx.max(mx.abs(gain))) <= 6.0 / 20.0 * math.log(10.0) + 1e-5
@@ -102,8 +103,24 @@ def test_gain_moves_mel_and_audio_together() -> None:
         np.array(gain[:, :50, 0].mean(1, keepdims=True)) + 0 * np.array(ratio[:, :50]),
         atol=1e-4,
     )
-    still = augment(plain, VocoderTrainingConfig(gain_decibels=0.0))
+    still = augment(plain, VocoderTrainingConfig(gain_decibels=0.0, mel_blur=0.0))
     assert bool(mx.array_equal(still["audio"], plain["audio"]))
+
+
+def test_blur_takes_the_harmonics_and_leaves_the_level() -> None:
+    ripple = mx.cos(2 * math.pi * mx.arange(80) / 5) + mx.zeros((1, 20, 1))  # a peak every 5 bands
+    slope = 0.1 * mx.arange(80) + mx.zeros((1, 20, 1))
+    np.testing.assert_allclose(np.array(blur(slope))[..., 2:-2], np.array(slope)[..., 2:-2], atol=1e-5)
+    assert float(mx.max(mx.abs(blur(ripple)[..., 2:-2]))) < 0.3
+    assert blur(ripple).shape == ripple.shape
+
+
+def test_about_half_of_the_mels_are_blurred_and_no_audio() -> None:
+    plain = batch(size=64)
+    moved = augment(plain, VocoderTrainingConfig(gain_decibels=0.0, mel_blur=1.0))
+    changed = mx.max(mx.abs(moved["mel"] - plain["mel"]), axis=(1, 2)) > 1e-4
+    assert 20 <= int(mx.sum(changed)) <= 44
+    assert bool(mx.array_equal(moved["audio"], plain["audio"]))
 
 
 def test_crop_is_random_and_the_same_for_both_sounds() -> None:

@@ -52,7 +52,7 @@ class VocoderTrainingConfig:
     adversarial_frames: int = 32  # what the discriminators see of a segment
     adversarial_weight: float = 1.0
     feature_weight: float = 2.0
-    mel_blur: float = 0.0  # how far towards a blurred mel the input may move, 0 to 1
+    mel_blur: float = 1.0  # how far towards a blurred mel the input may move, 0 to 1
     gain_decibels: float = 6.0  # random gain of mel and audio, so that recording levels do not matter
 
 
