@@ -157,22 +157,6 @@ def test_full_precision_switch() -> None:
     assert bool(mx.array_equal(plain, ternary))  # the same weights, not quantised
 
 
-def test_variance_predictors_send_no_gradient_into_the_encoder() -> None:
-    model, batch = small_model(), small_batch()
-    mask = length_mask(batch.token_lengths, 8)
-
-    def loss(parameters: dict) -> mx.array:
-        model.update(parameters)
-        return sum(
-            mx.sum(mx.square(value))
-            for value in model.predict_variance(model.encode(batch.tokens, batch.speakers, mask), mask)
-        )  # type: ignore[return-value]
-
-    gradient = mx.grad(loss)(model.parameters())
-    assert all(float(mx.abs(leaf).max()) == 0.0 for _, leaf in tree_flatten(gradient["encoder"]))
-    assert float(mx.abs(gradient["pitch"]["head"]["weight"]).max()) > 0.0
-
-
 def test_whole_durations() -> None:
     logs = mx.log(mx.array([[1.0, 3.0, 8.0, 5.0]]))  # log(frames + 1)
     mask = mx.array([[1.0, 1.0, 1.0, 0.0]])[..., None]
@@ -217,39 +201,32 @@ def test_token_means_against_a_plain_loop() -> None:
 # -- losses --------------------------------------------------------------------------------------------------------
 
 
-PREDICTORS = ("duration", "pitch", "energy")
-
-
-@pytest.mark.parametrize("part", ["predictors", "rest"])
-def test_gradients_of_the_losses_against_finite_differences(part: str) -> None:
-    """Without quantisation, whose gradient is straight-through by design; one random direction a tensor."""
+def test_gradients_of_the_losses_against_finite_differences() -> None:
+    """Without quantisation, whose gradient is straight-through by design; one direction a tensor."""
     model, batch = small_model(), small_batch()
     alignment, _ = align_on_host(batch, *align_scores(model, batch))
     counts = Counts(*counts_of(batch))
-    # The predictors' losses do not reach the encoder, by a stopped gradient that differences do not see.
-    weights = AcousticLossWeights() if part == "predictors" else AcousticLossWeights(duration=0, pitch=0, energy=0)
 
     def loss(parameters: dict) -> mx.array:
         model.update(parameters)
-        return acoustic_loss(model, batch, alignment, counts, weights, 0.0, mx.array(1.0), None)[0]
+        return acoustic_loss(model, batch, alignment, counts, AcousticLossWeights(), 0.0, mx.array(1.0), None)[0]
 
     parameters = model.parameters()
     flat, slopes = dict(tree_flatten(parameters)), dict(tree_flatten(mx.grad(loss)(parameters)))
-    names = [name for name in flat if (name.split(".")[0] in PREDICTORS) == (part == "predictors")]
     checked = 0
-    for index, name in enumerate(names):
+    for index, name in enumerate(flat):
         size = float(mx.linalg.norm(slopes[name]))
         if size < 1e-3:
             continue
         noise = mx.array(np.random.default_rng(index).normal(size=flat[name].shape).astype(np.float32))
         direction = slopes[name] / size + noise / mx.linalg.norm(noise)  # half along the gradient, half anywhere
-        expected, step, ends = float((direction * slopes[name]).sum()), 1e-3, []
+        expected, step, ends = float((direction * slopes[name]).sum()), 2e-4, []
         for sign in (1.0, -1.0):
             moved = flat | {name: flat[name] + sign * step * direction}
             ends.append(float(loss(tree_unflatten(list(moved.items())))))
-        assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(expected, rel=0.03, abs=5e-3), name
+        assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(expected, rel=0.03, abs=0.01), name
         checked += 1
-    assert checked > 0.7 * len(names)
+    assert checked > 0.7 * len(flat)
 
 
 def test_losses_of_shards_add_up_to_those_of_the_batch() -> None:

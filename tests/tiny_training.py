@@ -59,6 +59,7 @@ VOCODER_TRAINING = VocoderTrainingConfig(
     adversarial_ramp=3,
     adversarial_frames=8,
 )
+STILL = {"gain_decibels": 0.0, "mel_blur": 0.0}  # no augmentation
 
 
 def sound(seconds: float, hertz: float, random: np.random.Generator) -> np.ndarray:
