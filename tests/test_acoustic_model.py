@@ -150,6 +150,23 @@ def test_default_model_is_ternary_and_small() -> None:
     assert inside - {f"{head}.weight" for head in heads} == ternary
 
 
+def test_embedding_and_its_gradient_are_those_of_mlx() -> None:
+    mx.random.seed(0)
+    plain, indices, cotangent = nn.Embedding(7, 5), mx.array([[1, 3, 1], [0, 6, 3]]), mx.random.normal((2, 3, 5))
+
+    def gradient(layer: nn.Module) -> mx.array:
+        def loss(table: mx.array) -> mx.array:
+            layer.weight = table
+            return mx.sum(layer(indices) * cotangent)
+
+        return mx.grad(loss)(plain.weight)
+
+    made = blocks.Embedding(7, 5)
+    made.weight = plain.weight
+    assert bool(mx.array_equal(made(indices), plain(indices)))
+    np.testing.assert_allclose(np.array(gradient(made)), np.array(gradient(nn.Embedding(7, 5))), atol=1e-6)
+
+
 def test_full_precision_switch() -> None:
     model = small_model(ternary=False)
     assert not any(module.ternary for _, module in model.named_modules() if isinstance(module, BitConv1d))

@@ -8,7 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from bitjets_mlx.acoustic.blocks import MASKED
+from bitjets_mlx.acoustic.blocks import MASKED, Embedding
 
 TEMPERATURE = 0.01
 BLANK_SCORE = -1.0
@@ -19,7 +19,7 @@ class Aligner(nn.Module):
 
     def __init__(self, symbols: int, n_mels: int, embedding: int, width: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(symbols, embedding)
+        self.embedding = Embedding(symbols, embedding)
         self.text1 = nn.Conv1d(embedding, 2 * width, 3, padding=1)
         self.text2 = nn.Conv1d(2 * width, width, 1)
         self.mel1 = nn.Conv1d(n_mels, width, 3, padding=1)

@@ -1,6 +1,7 @@
 """The feed-forward Transformer (FFT) block of FastSpeech (arXiv:1905.09263, section 3.1), ternary."""
 
 import math
+from typing import cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -16,6 +17,27 @@ def sinusoids(length: int, width: int) -> mx.array:
     rates = mx.exp(mx.arange(0, width, 2, dtype=mx.float32) * (-math.log(10000.0) / width))
     angles = positions * rates  # (length, width / 2)
     return mx.stack([mx.sin(angles), mx.cos(angles)], axis=-1).reshape(length, width)
+
+
+class Embedding(nn.Embedding):
+    """nn.Embedding with a gradient that is the same bits every time.
+
+    MLX's own adds rows up with atomics on a GPU, in no fixed order, and a resumed run would not repeat its updates.
+    """
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Indices (...) -> rows of the table (..., D)."""
+
+        @mx.custom_function
+        def rows(table: mx.array) -> mx.array:
+            return table[x]
+
+        @rows.vjp
+        def rows_vjp(table: mx.array, cotangent: mx.array, _: mx.array) -> mx.array:
+            one_hot = (x.reshape(-1)[:, None] == mx.arange(table.shape[0])).astype(cotangent.dtype)  # (count, V)
+            return one_hot.T @ cotangent.reshape(-1, table.shape[1])  # (V, D)
+
+        return cast(mx.array, rows(self.weight))
 
 
 def dropout(x: mx.array, rate: float, key: mx.array | None) -> mx.array:

@@ -10,7 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from bitjets_mlx.acoustic.aligner import Aligner
-from bitjets_mlx.acoustic.blocks import FftBlock, sinusoids, split_key
+from bitjets_mlx.acoustic.blocks import Embedding, FftBlock, sinusoids, split_key
 from bitjets_mlx.acoustic.variance import VariancePredictor, gaussian_upsampling
 from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.ternary.layers import RMS_EPS, Amount
@@ -43,8 +43,8 @@ class BitJets(nn.Module):
         super().__init__()
         width = config.width
         self.config, self.dtype = config, dtype
-        self.embedding = nn.Embedding(config.symbols, width)
-        self.speaker_embedding = nn.Embedding(config.speakers, width)
+        self.embedding = Embedding(config.symbols, width)
+        self.speaker_embedding = Embedding(config.speakers, width)
         self.position_scale = mx.full((2,), 0.3)  # encoder, decoder
         self.encoder = [_block(config, config.dropout) for _ in range(config.encoder_layers)]
         self.duration = _predictor(config)
