@@ -8,7 +8,6 @@ With `mlx.launch -n 2 -- python -m bitjets_mlx.train ...` two processes share th
 """
 
 import argparse
-import dataclasses
 import math
 import sys
 from collections.abc import Callable
@@ -34,7 +33,7 @@ from bitjets_mlx.training.settings import (
 from bitjets_mlx.training.vocoder_stage import VocoderStage
 from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
 
-LOOP = {field.name: field.default for field in dataclasses.fields(LoopConfig)}
+LOOP = LoopConfig(updates=0)  # for its defaults
 NOT_SETTINGS = {"stage", "data", "out", "init", "resume", "wandb", "log_every", "save_every", "validate_every"}
 
 
@@ -104,44 +103,49 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--vocoder", choices=["harmonic", "hifigan"], help="kind of vocoder (harmonic)")
 
-    how = parser.add_argument_group("how (for both stages; the default in brackets)")
-    how.add_argument("--updates", metavar="N", type=_count, help="length of the whole training (20000)")
-    how.add_argument("--batch-size", metavar="N", type=_count, help="clips a micro-batch and process (8)")
-    how.add_argument("--accumulate", metavar="N", type=_count, help="micro-batches an update (4)")
-    how.add_argument("--learning-rate", metavar="R", type=_positive, help="peak of the schedule (0.002; vocoder 0.001)")
-    how.add_argument("--warm-up", metavar="N", type=_count, help="updates until it has its peak (300; vocoder 100)")
-    how.add_argument("--weight-decay", metavar="R", type=_share, help="decoupled, as in AdamW (0.01)")
-    how.add_argument("--seed", metavar="N", type=_seed, help="of weights, order of clips, dropout, noise (0)")
-
-    acoustic = parser.add_argument_group("--stage acoustic only")
-    acoustic.add_argument("--bf16", action="store_true", default=None, help="activations in bfloat16 (for GPUs)")
-    acoustic.add_argument("--dropout", metavar="R", type=_share, help="in the encoder's blocks (0.1)")
-    acoustic.add_argument(
-        "--quantise-from", metavar="R", type=_share, help="share of the run in full precision (0.15; 0 with --init)"
-    )
-    acoustic.add_argument(
-        "--quantise-until", metavar="R", type=_share, help="share by which weights are ternary (0.3; 0 with --init)"
-    )
-
-    vocoder = parser.add_argument_group("--stage vocoder only")
-    vocoder.add_argument("--segment-frames", metavar="N", type=_count, help="length of a training segment (64)")
-    vocoder.add_argument(
-        "--repulsion", metavar="R", type=_share, help="of two sounds from the same features: against buzz (0.5)"
-    )
-    vocoder.add_argument("--adversarial-from", metavar="R", type=_share, help="share without discriminators (1: never any)")
-
+    _add_training_options(parser)
     log = parser.add_argument_group("every how many updates there is what (may change when resuming)")
-    log.add_argument(
-        "--log-every", metavar="N", type=_count, default=LOOP["log_every"], help="a line in log.jsonl (%(default)s)"
-    )
-    log.add_argument(
-        "--save-every", metavar="N", type=_count, default=LOOP["save_every"], help="a checkpoint (%(default)s)"
-    )
-    log.add_argument(
-        "--validate-every", metavar="N", type=_count, default=LOOP["validate_every"], help="losses (%(default)s)"
-    )
+    for what_else, default, text in (
+        ("log", LOOP.log_every, "a line in RUN/log.jsonl"),
+        ("save", LOOP.save_every, "a checkpoint"),
+        ("validate", LOOP.validate_every, "validation losses"),
+    ):
+        log.add_argument(
+            f"--{what_else}-every", metavar="N", type=_count, default=default, help=f"{text} (%(default)s)"
+        )
     log.add_argument("--wandb", action="store_true", help="also log to Weights & Biases (WANDB_MODE=offline: to disk)")
     return parser
+
+
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Fields of the training's and the model's configuration; None where the command line does not name them."""
+    acoustic, vocoder, model = AcousticTraining(), VocoderTrainingConfig(), AcousticConfig()
+
+    def add(
+        group: argparse._ArgumentGroup, name: str, kind: Callable[[str], float], text: str, default: object
+    ) -> None:
+        letter = "N" if kind in (_count, _seed) else "R"
+        group.add_argument(name, metavar=letter, type=kind, help=f"{text} ({default})")
+
+    both = parser.add_argument_group("how (for both stages; the default in brackets)")
+    add(both, "--updates", _count, "length of the whole training", acoustic.updates)
+    add(both, "--batch-size", _count, "clips a micro-batch and process", acoustic.batch_size)
+    add(both, "--accumulate", _count, "micro-batches an update", acoustic.accumulate)
+    rates = f"{acoustic.learning_rate}; vocoder {vocoder.learning_rate}"
+    add(both, "--learning-rate", _positive, "peak of the schedule", rates)
+    add(both, "--warm-up", _count, "updates until it has its peak", f"{acoustic.warm_up}; vocoder {vocoder.warm_up}")
+    add(both, "--weight-decay", _share, "decoupled, as in AdamW", acoustic.weight_decay)
+    add(both, "--seed", _seed, "of weights, order of clips, dropout, noise", acoustic.seed)
+    only = parser.add_argument_group("--stage acoustic only")
+    only.add_argument("--bf16", action="store_true", default=None, help="activations in bfloat16 (for GPUs)")
+    add(only, "--dropout", _share, "in the encoder's blocks", model.dropout)
+    text = "share of the run in full precision"
+    add(only, "--quantise-from", _share, text, f"{acoustic.quantise_from}; 0 with --init")
+    text = "share by which weights are ternary"
+    add(only, "--quantise-until", _share, text, f"{acoustic.quantise_until}; 0 with --init")
+    only = parser.add_argument_group("--stage vocoder only")
+    add(only, "--segment-frames", _count, "length of a training segment", vocoder.segment_frames)
+    add(only, "--adversarial-from", _share, "share without discriminators, 1: all", vocoder.adversarial_from)
 
 
 def _number(text: str, convert: Callable[[str], float], fits: Callable[[float], bool], wanted: str) -> float:
