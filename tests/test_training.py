@@ -21,7 +21,7 @@ from tiny_training import (
 )
 
 from bitjets_mlx.data.prepared import PreparedData
-from bitjets_mlx.training import acoustic_stage, optimise, shards, vocoder_stage
+from bitjets_mlx.training import acoustic_losses, acoustic_stage, optimise, shards, vocoder_stage
 from bitjets_mlx.training.acoustic_data import collate, read_clip
 from bitjets_mlx.training.acoustic_stage import AcousticStage
 from bitjets_mlx.training.batches import padded_shape
@@ -185,6 +185,20 @@ def test_updates_are_compiled_on_gpus_and_plain_on_the_cpu(monkeypatch: pytest.M
     assert shards.compiled(function) is not function
 
 
+def arguments_of(made: Stage, frames: int) -> tuple[Any, ...]:
+    """Arguments of a compiled gradient, of clips of so many frames."""
+    key = mx.random.key(frames)
+    if isinstance(made, VocoderStage):
+        batch = {"mel": mx.zeros((2, frames, 80)), "audio": mx.zeros((2, frames * 256)), "key": key}
+        batch |= {"log_f0": mx.zeros((2, frames)), "voiced": mx.zeros((2, frames))}
+        return made.parameters, made.judges, mx.array(0.5), batch
+    items = [read_clip(made.reader.data, clip) for clip in made.reader.clips[:2]]
+    clips = collate(items, padded_shape((), frames, 16))
+    path = mx.zeros(clips.prior.shape)
+    alignment = acoustic_losses.Alignment(path, mx.ones(clips.tokens.shape), mx.pad(path, [(0, 0), (0, 0), (1, 0)]))
+    return made.parameters, clips, alignment, (mx.array(1.0),) * 4, mx.array(1.0), mx.array(1.0), key
+
+
 @pytest.mark.parametrize("stage", ["acoustic", "vocoder"])
 def test_a_compiled_update_is_traced_once_a_shape(
     stage: str, data: PreparedData, monkeypatch: pytest.MonkeyPatch
@@ -200,41 +214,15 @@ def test_a_compiled_update_is_traced_once_a_shape(
 
         return mx.compile(traced)
 
-    module = acoustic_stage if stage == "acoustic" else vocoder_stage
-    monkeypatch.setattr(module, "compiled", counting)
+    monkeypatch.setattr(acoustic_stage if stage == "acoustic" else vocoder_stage, "compiled", counting)
     made = make(stage, data)
-    if isinstance(made, AcousticStage):
-        items = [read_clip(data, clip) for clip in made.reader.clips[:4]]
-        scored = made._gradients["full"][0]
-
-        def call(frames: int, rows: int = 2) -> None:
-            batch = collate(items[:rows], padded_shape((), frames, 16))
-            path = mx.zeros(batch.prior.shape)
-            alignment = (
-                acoustic_stage.AcousticBatch(*batch),
-                (path, mx.ones(batch.tokens.shape), mx.pad(path, [(0, 0), (0, 0), (1, 0)])),
-            )
-            counts = tuple(mx.array(1.0) for _ in range(4))
-            scored(made.parameters, *alignment, counts, mx.array(1.0), mx.array(1.0), mx.random.key(frames))
-
-    else:
-        scored = made._adversarial[0]
-
-        def call(frames: int, rows: int = 2) -> None:
-            batch = {"mel": mx.zeros((rows, frames, 80)), "log_f0": mx.zeros((rows, frames))}
-            batch |= {"voiced": mx.zeros((rows, frames)), "audio": mx.zeros((rows, frames * 256))}
-            scored(made.parameters, made.judges, mx.array(0.5), batch | {"key": mx.random.key(frames)})
-
-    for _ in range(3):
-        call(64)
-    assert traces == 1
-    made.parameters = tree_map(lambda leaf: leaf + 1.0, made.parameters)  # values may change, shapes may not
-    call(64)
-    assert traces == 1
-    call(96)
-    assert traces == 2
-    call(64)
-    assert traces == 2
+    gradients = made._gradients["full"][0] if isinstance(made, AcousticStage) else made._adversarial[0]
+    seen = []
+    for frames in (64, 64, 64, 96, 64, 96):
+        gradients(*arguments_of(made, frames))
+        made.parameters = tree_map(lambda leaf: leaf + 1.0, made.parameters)  # values may change, shapes may not
+        seen.append(traces)
+    assert seen == [1, 1, 1, 2, 2, 2]
 
 
 @pytest.mark.slow

@@ -84,6 +84,16 @@ def align_on_host(batch: AcousticBatch, scores: mx.array, with_blank: mx.array) 
     return alignment, float(losses.sum())
 
 
+def recorded_variance(batch: AcousticBatch, alignment: Alignment) -> Variance:
+    """What the predictors should say: durations, and pitch and energy averaged over each token's frames."""
+    inside = length_mask(batch.frame_lengths, batch.mel.shape[1])[..., 0]  # (B, T)
+    return Variance(
+        mx.log(alignment.durations + 1.0),
+        token_means(batch.log_f0, batch.voiced * inside, alignment.path),
+        token_means(batch.energy, inside, alignment.path),
+    )
+
+
 def acoustic_loss(
     model: BitJets,
     batch: AcousticBatch,
@@ -109,11 +119,7 @@ def acoustic_loss(
 
     states = model.encode(batch.tokens, batch.speakers, mask, amount, keys[0])
     predicted = model.predict_variance(states, mask, amount, keys[1])
-    target = Variance(
-        mx.log(alignment.durations + 1.0),
-        token_means(batch.log_f0, voiced, alignment.path),
-        token_means(batch.energy, inside, alignment.path),
-    )
+    target = recorded_variance(batch, alignment)
     frames = model.decode(states, target, alignment.durations, mask, frame_mask, amount, keys[2])
 
     def token_error(prediction: mx.array, truth: mx.array) -> mx.array:

@@ -4,7 +4,6 @@ import mlx.core as mx
 import numpy as np
 
 from bitjets_mlx.acoustic.model import BitJets, length_mask
-from bitjets_mlx.acoustic.variance import token_means
 from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.data.prepared import Clip, PreparedData
 from bitjets_mlx.ternary.layers import Amount
@@ -17,6 +16,7 @@ from bitjets_mlx.training.acoustic_losses import (
     acoustic_loss,
     align_on_host,
     align_scores,
+    recorded_variance,
 )
 from bitjets_mlx.training.batches import padded_shape
 from bitjets_mlx.training.examples import CLIPS, Example, spread
@@ -57,10 +57,7 @@ class AcousticValidation:
         mask = length_mask(batch.token_lengths, batch.tokens.shape[1])  # (1, N, 1)
         frame_mask = length_mask(batch.frame_lengths, batch.mel.shape[1])  # (1, T, 1)
         states = self.model.encode(batch.tokens, batch.speakers, mask)
-        variance = self.model.predict_variance(states, mask)._replace(
-            pitch=token_means(batch.log_f0, batch.voiced, alignment.path),
-            energy=token_means(batch.energy, frame_mask[..., 0], alignment.path),
-        )
+        variance = recorded_variance(batch, alignment)
         frames = self.model.decode(states, variance, alignment.durations, mask, frame_mask)
         scores, _ = align_scores(self.model, batch)
         statistics, length = self.data.statistics, clip.frames
