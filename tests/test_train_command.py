@@ -104,6 +104,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path:
         ("acoustic", "--quantise-from", 0.05, "training", "quantise_from"),
         ("acoustic", "--quantise-until", 0.9, "training", "quantise_until"),
         ("vocoder", "--segment-frames", 33, "training", "segment_frames"),
+        ("vocoder", "--repulsion", 0.25, "training", "repulsion"),
         ("vocoder", "--adversarial-from", 0.5, "training", "adversarial_from"),
     ],
 )
