@@ -145,7 +145,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     add(only, "--quantise-until", _share, text, f"{acoustic.quantise_until}; 0 with --init")
     only = parser.add_argument_group("--stage vocoder only")
     add(only, "--segment-frames", _count, "length of a training segment", vocoder.segment_frames)
-    text = "of two sounds made with different noise, 0: one sound"
+    text = "of two sounds from the same features, against buzz"
     add(only, "--repulsion", _share, text, vocoder.repulsion)
     add(only, "--adversarial-from", _share, "share without discriminators, 1: all", vocoder.adversarial_from)
 
