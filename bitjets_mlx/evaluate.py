@@ -9,6 +9,7 @@ the table. Needs `pip install -r requirements-dev.txt`.
 WER: pocketsphinx with its stock US English model, of the recordings and of the synthesis in the same run. MCD,
 log-F0 RMSE, voicing error: along one DTW path of mel-cepstra; see `evaluation/spectra.py` for the recipe. F0 of
 the recordings is the prepared one, that of the synthesis is extracted from its samples. PESQ, STOI: at 16 kHz.
+Everything happens at the recordings' own level: the gain that `prepare` gave them is taken out again.
 """
 
 import argparse
@@ -61,7 +62,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     clips = _choose(data.split(options.split), data.speakers, config.speakers if voice else data.speakers, options)
     with ExitStack() as stack:
         output = options.output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        work = sentences.group_takes(clips, data.folder, output, spoken=voice is not None)
+        work = sentences.group_takes(clips, data, output, spoken=voice is not None)
         speech = speaking.speak_sentences(voice, work) if voice else None
         copies = speaking.copy_recordings(vocoder, work)
         work.sort(key=lambda sentence: -sentence.frames)  # the longest first: workers end at about the same time

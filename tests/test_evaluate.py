@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bitjets_mlx.audio.files import read_audio
 from bitjets_mlx.data.features import extract
 from bitjets_mlx.data.prepared import Clip, PreparedData, measure_statistics, write_prepared
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.evaluation import resources
+from bitjets_mlx.evaluation import resources, sentences
 from bitjets_mlx.pack import vocoder_part, write_voice
 from bitjets_mlx.text import phonemize
 from bitjets_mlx.text.symbols import SYMBOLS
@@ -130,8 +131,6 @@ def test_a_vocoder_folder_gets_the_vocoders_measures(
 def test_a_voice_without_vocoder_is_measured_with_griffin_lim(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bitjets_mlx.evaluation import sentences
-
     monkeypatch.setattr(resources, "cold_start", lambda *_: resources.ColdStart(1.0, 1.0, 1))
     monkeypatch.setattr(sentences, "recognise", lambda _: "yes")
     file = tmp_path / "table.json"
@@ -183,6 +182,17 @@ def test_clips_of_strangers_are_refused(voice: Path, prepared: Path, tmp_path: P
 def test_a_broken_voice_is_named_with_what_generate_said(tmp_path: Path) -> None:
     with pytest.raises(BitjetsError, match=r"`generate` failed with .*no voice"):
         resources.cold_start(tmp_path / "none", "anna", tries=1)
+
+
+def test_recordings_are_taken_back_to_their_own_level(prepared: Path, tmp_path: Path) -> None:
+    data = PreparedData(prepared)
+    data.statistics = replace(data.statistics, gain=(2.0, 1.0))
+    first = sentences.group_takes(data.clips, data, tmp_path, spoken=False)[0]
+    assert (first.speaker, first.gain) == ("anna", 2.0)
+    given, recorded = data.load(data.clips[0]), sentences.load_as_recorded(first.takes[0], first.gain)
+    np.testing.assert_allclose(recorded.audio * 2, given.audio, atol=1e-7)
+    loud = given.mel > -6
+    np.testing.assert_allclose(recorded.mel[loud], given.mel[loud] - np.log(2), atol=1e-3)
 
 
 def test_sizes(tmp_path: Path) -> None:

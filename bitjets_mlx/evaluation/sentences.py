@@ -1,7 +1,7 @@
 """Everything that is measured on one sentence, from files; runs in worker processes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -13,7 +13,7 @@ from bitjets_mlx.audio.spectrogram import log_mel
 from bitjets_mlx.config import AudioConfig
 from bitjets_mlx.data.corpus import sentence_key
 from bitjets_mlx.data.features import Features, load_features
-from bitjets_mlx.data.prepared import Clip
+from bitjets_mlx.data.prepared import Clip, PreparedData
 from bitjets_mlx.evaluation.intelligibility import recognise, word_errors
 from bitjets_mlx.evaluation.pitch import Contour, duration_error, log_f0_errors, root_mean_square, voicing_error
 from bitjets_mlx.evaluation.quality import Quality, copy_quality
@@ -40,6 +40,7 @@ class Sentence:
     speaker: str
     text: str
     frames: int
+    gain: float  # that `prepare` gave the speaker's recordings
     takes: tuple[Take, ...]
 
 
@@ -82,7 +83,7 @@ class TakeMeasures:
     speech: SpeechMeasures | None
 
 
-def group_takes(clips: Sequence[Clip], prepared: Path, output: Path, spoken: bool) -> list[Sentence]:
+def group_takes(clips: Sequence[Clip], data: PreparedData, output: Path, spoken: bool) -> list[Sentence]:
     """The clips by sentence. `spoken`: there are also OUTPUT/<speaker>/<id>.wav beside <id>.copy.wav."""
     groups: dict[tuple[str, str], list[Clip]] = {}
     for clip in clips:
@@ -93,14 +94,23 @@ def group_takes(clips: Sequence[Clip], prepared: Path, output: Path, spoken: boo
         takes = [
             Take(
                 clip.id,
-                prepared / clip.features,
+                data.folder / clip.features,
                 folder / f"{clip.id}.wav" if spoken else None,
                 folder / f"{clip.id}.copy.wav",
             )
             for clip in group
         ]
-        sentences.append(Sentence(speaker, group[0].text, sum(clip.frames for clip in group), tuple(takes)))
+        gain = data.statistics.gain[data.speakers.index(speaker)]
+        sentences.append(Sentence(speaker, group[0].text, sum(clip.frames for clip in group), gain, tuple(takes)))
     return sentences
+
+
+def load_as_recorded(take: Take, gain: float) -> Features:
+    """A take's features at the recording's own level, which is also the one that a voice speaks at."""
+    features = load_features(take.features)
+    audio = features.audio / np.float32(gain)
+    mel = np.array(log_mel(mx.array(audio)[None])[0])  # (T, 80)
+    return replace(features, mel=mel, energy=features.energy - np.float32(np.log(gain)), audio=audio)
 
 
 def measure_sentence(sentence: Sentence) -> list[TakeMeasures]:
@@ -110,7 +120,7 @@ def measure_sentence(sentence: Sentence) -> list[TakeMeasures]:
     heard = recognise(spoken) if spoken is not None else ""
     measured = []
     for take in sentence.takes:
-        features = load_features(take.features)
+        features = load_as_recorded(take, sentence.gain)
         natural_heard = recognise(features.audio) if spoken is not None else ""
         errors, words = word_errors(sentence.text, natural_heard)
         measured.append(

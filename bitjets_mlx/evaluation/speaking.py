@@ -9,9 +9,8 @@ import numpy as np
 
 from bitjets_mlx.audio.files import write_wav
 from bitjets_mlx.config import AudioConfig
-from bitjets_mlx.data.features import load_features
 from bitjets_mlx.data.progress import progress
-from bitjets_mlx.evaluation.sentences import Sentence
+from bitjets_mlx.evaluation.sentences import Sentence, load_as_recorded
 from bitjets_mlx.voice import FrameVocoder, Voice
 
 
@@ -44,9 +43,9 @@ def speak_sentences(voice: Voice, sentences: Sequence[Sentence]) -> Speed:
 def copy_recordings(vocoder: FrameVocoder, sentences: Sequence[Sentence]) -> Speed:
     """Copy synthesis of every take: from its recording's mel, F0 and voicing."""
     seconds = samples = 0.0
-    takes = [take for sentence in sentences for take in sentence.takes]
-    for take in progress(takes, len(takes), "copying"):
-        features = load_features(take.features)
+    takes = [(take, sentence.gain) for sentence in sentences for take in sentence.takes]
+    for take, gain in progress(takes, len(takes), "copying"):
+        features = load_as_recorded(take, gain)
         began = time.perf_counter()
         audio = vocoder(features.mel, f0=np.exp(features.log_f0), voiced=features.voiced)
         seconds += time.perf_counter() - began
