@@ -66,7 +66,7 @@ def _decoder() -> Any:
 
 def word_error_rate(errors: np.ndarray, lengths: np.ndarray) -> float:
     """Errors (N,) of N sentences over their words (N,)."""
-    return float(errors.sum() / max(lengths.sum(), 1))
+    return float(np.sum(errors)) / max(int(np.sum(lengths)), 1)
 
 
 def bootstrap_interval(

@@ -63,7 +63,7 @@ def _smooth(power: np.ndarray, f0: np.ndarray) -> np.ndarray:
     """Running mean over a width of two thirds of F0: power (T, 513) -> (T, 513)."""
     bins = power.shape[1]
     width = (f0 * 2.0 / 3.0 * N_FFT / SAMPLE_RATE)[:, None]  # in bins
-    margin = int(width.max()) + 2
+    margin = int(np.max(width)) + 2
     mirrored = np.pad(power, ((0, 0), (margin, margin)), mode="reflect")
     integral = np.cumsum(mirrored, axis=1)  # up to half a bin beyond each position
     centres = np.arange(bins) + margin - 0.5

@@ -59,7 +59,7 @@ def pack_codes(trits: np.ndarray) -> np.ndarray:
     codes[..., :inputs] = (trits + 1).astype(np.uint32)
     codes = codes.reshape(*trits.shape[:-1], padded // CODES_A_WORD, CODES_A_WORD)
     shifts = np.arange(0, 32, 2, dtype=np.uint32)
-    return np.bitwise_or.reduce(codes << shifts, axis=-1)  # (..., padded / 16)
+    return (codes << shifts).sum(axis=-1, dtype=np.uint32)  # (..., padded / 16)
 
 
 def unpack_codes(words: np.ndarray, inputs: int) -> np.ndarray:
