@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# scripts/train_duo.sh SPEECH WORK: trains the shipped voice from recordings to weights/duo, as it was trained.
+# SPEECH holds kathleen/ and lj/ in LJSpeech layout; WORK takes prepared features and runs (about 2 GB).
+# About two and a half hours on two cores. Killed, it goes on where it was when called again.
+set -eu
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+. "$root/scripts/setup.sh"
+[ $# -eq 2 ] || fail "give the folder of recordings and a folder to work in: scripts/train_duo.sh SPEECH WORK"
+speech="$1"
+work="$2"
+set_up requirements.txt requirements-dev.txt
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+
+# train RUN flags...: begins a run, or goes on with it.
+train() {
+  local run="$work/$1"
+  shift
+  if [ -e "$run/config.json" ]; then
+    "$python" -m bitjets_mlx.train --data "$work/prepared" --out "$run" "$1" "$2" --resume
+  else
+    "$python" -m bitjets_mlx.train --data "$work/prepared" --out "$run" "$@"
+  fi
+}
+
+"$python" -m bitjets_mlx.prepare --speaker "kathleen=$speech/kathleen" --speaker "lj=$speech/lj" --out "$work/prepared"
+train acoustic_first --stage acoustic --updates 3200 --batch-size 16 --accumulate 1
+train acoustic --stage acoustic --updates 1100 --batch-size 16 --accumulate 1 --learning-rate 1e-3 --warm-up 50 \
+  --init "$work/acoustic_first"
+# First the plain spectral losses, which converge fast; then as an energy distance, against buzz.
+train vocoder_first --stage vocoder --updates 2000 --batch-size 16 --accumulate 1 --repulsion 0
+train vocoder --stage vocoder --updates 1800 --batch-size 16 --accumulate 1 --learning-rate 4e-4 \
+  --init "$work/vocoder_first"
+"$python" -m bitjets_mlx.pack --acoustic "$work/acoustic" --vocoder "$work/vocoder" --output "$work/duo" --trainable
+"$python" -m bitjets_mlx.evaluate --voice "$work/duo" --data "$work/prepared" --split validation --json "$work/duo.json"
+"$python" -m bitjets_mlx.pack --acoustic "$work/acoustic" --vocoder "$work/vocoder" --output "$root/weights/duo" \
+  --trainable --measured "$work/duo.json" --notes "$root/scripts/duo_notes.md"
