@@ -52,6 +52,16 @@ def test_a_plan_is_a_function_of_seed_and_number() -> None:
     assert [made[number].clips for number in range(5)] != [made[number].clips for number in range(epoch, epoch + 5)]
 
 
+def test_updates_of_two_have_about_as_many_frames() -> None:
+    """Long clips must not count less than short ones: pairs stand at even numbers, over the end of an epoch too."""
+    made = BatchPlan(FRAMES[:155], TOKENS[:155], 8, 0)
+    assert made.per_epoch % 2 == 1  # the harder case
+    singles = np.array([made[number].frames for number in range(2 * made.per_epoch)])
+    pairs = singles.reshape(-1, 2).sum(axis=1)
+    assert pairs.std() / pairs.mean() < 0.25 * singles.std() / singles.mean()
+    assert np.any(np.diff(singles[::2]) < 0) and np.any(np.diff(singles[::2]) > 0)  # shuffled, not sorted
+
+
 def test_two_processes_share_what_one_with_a_doubled_batch_gets() -> None:
     """The plan is over all processes: each takes its rows of the same micro-batch."""
     doubled = plan(size=16)[4].clips

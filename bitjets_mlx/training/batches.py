@@ -51,7 +51,22 @@ class BatchPlan:
             order = np.concatenate([random.permutation(clips), random.choice(clips, missing)])
             for chosen in order.reshape(-1, self.size):
                 batches.append(MicroBatch(tuple(int(clip) for clip in chosen), frames, tokens))
-        return [batches[i] for i in random.permutation(len(batches))]
+        shuffled = [batches[i] for i in random.permutation(len(batches))]
+        return _paired(shuffled, random, first=epoch * self.per_epoch)
+
+
+def _paired(batches: list[MicroBatch], random: np.random.Generator, first: int) -> list[MicroBatch]:
+    """Long micro-batches side by side with short ones, the pairs at even numbers; the first one's number is `first`.
+
+    With an even `accumulate` every update then has about as many frames. Otherwise long clips, whose updates have
+    many, would count less than short ones, since the losses are means over an update's frames.
+    """
+    by_length = sorted(batches, key=lambda batch: batch.frames)
+    half = len(batches) // 2
+    pairs = [(by_length[i], by_length[-1 - i]) for i in range(half)]
+    paired = [batch for i in random.permutation(half) for batch in pairs[i]]
+    single = by_length[half : len(batches) - half]  # of an odd number the middle one; two epochs' meet in one update
+    return single + paired if first % 2 else paired + single
 
 
 def padded_shape(clips: tuple[int, ...], frames: int, tokens: int) -> MicroBatch:
