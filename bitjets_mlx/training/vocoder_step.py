@@ -20,7 +20,8 @@ from bitjets_mlx.training.vocoder_losses import (
     spectral_losses,
 )
 from bitjets_mlx.vocoder.discriminators import Discriminators
-from bitjets_mlx.vocoder.harmonic import HarmonicVocoder, white_noise
+from bitjets_mlx.vocoder.harmonic import HarmonicVocoder, excitation_samples
+from bitjets_mlx.vocoder.noise import even_noise
 
 Batch = dict[str, mx.array]
 HOP = AudioConfig.hop
@@ -92,7 +93,8 @@ def generate(generator: nn.Module, batch: Batch, sounds: int = 1) -> list[mx.arr
         return [generator(batch["mel"])]
     keys = mx.random.split(mx.random.split(batch["key"], 3)[1], 1 + sounds)
     phase = mx.random.uniform(shape=(batch["mel"].shape[0],), key=keys[0])
-    noises = [white_noise(key, *batch["mel"].shape[:2]) for key in keys[1:]]
+    size, frames = batch["mel"].shape[:2]
+    noises = [even_noise(key, size, excitation_samples(frames)) for key in keys[1:]]
     return generator.synthesise(batch["mel"], batch["log_f0"], batch["voiced"], phase, *noises)
 
 

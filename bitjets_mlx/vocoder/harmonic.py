@@ -1,4 +1,4 @@
-"""Harmonic vocoder: a frame-rate ConvNeXt stack that filters a pulse train and white noise (the shipped default).
+"""Harmonic vocoder: a frame-rate ConvNeXt stack that filters a pulse train and even noise (the shipped default).
 
 The phase of voiced speech comes from a pulse train with the right F0, so the network only has to predict, per frame
 and frequency bin, a filter for the pulses (log-magnitude and phase) and one for the noise (log-magnitude). Relatives:
@@ -15,6 +15,7 @@ import numpy as np
 from bitjets_mlx.audio.spectrogram import istft_parts, real_fft
 from bitjets_mlx.config import HarmonicConfig
 from bitjets_mlx.vocoder.convolutions import conv1d, depthwise_conv1d
+from bitjets_mlx.vocoder.noise import even_noise
 
 SAMPLE_RATE = 22050
 HOP = 256
@@ -29,12 +30,6 @@ PHASE_STEPS = 2**24  # a phase is a whole number of these steps: exact in int32 
 def excitation_samples(frames: int) -> int:
     """Samples of excitation for `frames` frames: the output and a margin of 384 at both ends."""
     return frames * HOP + 2 * MARGIN
-
-
-def white_noise(key: mx.array, batch: int, frames: int) -> mx.array:
-    """Noise of unit variance, (B, S + 768). Uniform: after an STFT nobody can tell, and Gaussian costs more."""
-    limit = math.sqrt(3.0)
-    return mx.random.uniform(-limit, limit, (batch, excitation_samples(frames)), key=key)
 
 
 def pulse_train(log_f0: mx.array, voiced: mx.array, initial_phase: mx.array) -> mx.array:
@@ -159,7 +154,9 @@ class HarmonicVocoder(nn.Module):
         """(B, T, 80), (B, T), (B, T) -> (B, T * 256); the same seed gives the same samples."""
         noise_key, phase_key = mx.random.split(mx.random.key(seed))
         phase = mx.random.uniform(shape=(mel.shape[0],), key=phase_key)
-        return self.synthesise(mel, log_f0, voiced, phase, white_noise(noise_key, *mel.shape[:2]))[0]
+        return self.synthesise(
+            mel, log_f0, voiced, phase, even_noise(noise_key, mel.shape[0], excitation_samples(mel.shape[1]))
+        )[0]
 
 
 def envelope_matrix(n_mels: int) -> np.ndarray:
