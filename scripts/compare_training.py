@@ -1,0 +1,203 @@
+"""Speed of our acoustic training step and forward pass beside the PyTorch twin's, in one interleaved run.
+
+    pip install -r requirements.txt -r requirements-bench.txt
+    python scripts/compare_training.py [--data PREPARED] [--updates 20]
+
+Updates of a batch of 8, default model, fully quantised; ours and the twin's take turns on the same clips. Without
+--data, clips of made-up features that are as long as those of 117 minutes of speech. Torch may use as many threads as
+there are cores; `taskset -c 0` before the command gives both one. The ratio of the medians is what counts: seconds
+depend on the machine. On a busy one compare processor seconds, on one core: torch's threads wait for each other after
+every operation, so that anything else that runs makes two of them slower than one.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bitjets_mlx.platform import cpu_cores, fast_blas  # noqa: I001  before mlx
+
+import mlx.core as mx
+import numpy as np
+import torch
+import torch_twin
+from torch_twin import TorchBitJets, TorchTraining
+
+from bitjets_mlx.acoustic.model import BitJets, length_mask, whole_durations
+from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.data.features import Features
+from bitjets_mlx.data.prepared import Clip, PreparedData, measure_statistics, write_prepared
+from bitjets_mlx.text.symbols import SYMBOLS
+from bitjets_mlx.training import acoustic_stage
+from bitjets_mlx.training.acoustic_stage import AcousticStage, AcousticTraining
+
+FRAMES = (77, 175, 205, 232, 253, 277, 304, 332, 378, 550)  # deciles of the real clips
+FRAMES_PER_TOKEN = 6.0
+Times = dict[str, list[float]]
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a prepared folder; without it, made-up clips")
+    parser.add_argument("--updates", type=int, default=20, help="updates of each (default 20)")
+    parser.add_argument("--sentences", type=int, default=20, help="forward passes of each (default 20)")
+    options = parser.parse_args()
+    torch.set_num_threads(cpu_cores())
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as scratch:
+        data = PreparedData(options.data) if options.data else made_up_data(Path(scratch))
+        model = AcousticConfig(symbols=len(SYMBOLS), speakers=len(data.speakers))
+        training = AcousticTraining(accumulate=1, quantise_from=0.0, quantise_until=0.0, binarise_from=0.0)
+        stage = AcousticStage(data, model, training)
+        twin = TorchBitJets(model)
+        twin.load(stage.parameters)
+        print(f"{cpu_cores()} cores, MLX {mx.__version__} with {fast_blas()}, torch {torch.__version__}")
+        report("training step, batch 8", *compare_updates(stage, TorchTraining(twin, training), options.updates))
+        report("acoustic forward", *compare_speaking(stage, twin, options.sentences))
+
+
+def compare_updates(stage: AcousticStage, twin: TorchTraining, updates: int) -> tuple[Times, Times]:
+    """Seconds of every update and of its parts, ours and the twin's, after two updates to warm up."""
+    ours, theirs = defaultdict(list), defaultdict(list)
+    our_places = [
+        (acoustic_stage, "collate", "padding and prior"),
+        (stage, "align", "alignment, the aligner's forward pass included"),
+        (stage, "gradients", "losses and gradients, alignment included"),
+        (stage.optimizer, "step", "clipping, AdamW, EMA"),
+    ]
+    their_places = [
+        (torch_twin, "collate", "padding and prior"),
+        (torch_twin, "monotonic_search", "monotonic search"),
+        (twin, "forward", "losses, padding and search included"),
+        (twin, "backward", "gradients"),
+        (twin, "step", "clipping, AdamW, EMA"),
+    ]
+    for number in range(updates + 2):
+        items, shape = stage.reader.micro_batches(number)[0]
+        with watched(our_places) as parts:
+            stage.update(number)
+        take(ours, parts)
+        with watched(their_places) as parts:
+            twin.update(number, items, shape, rate=1e-4)
+        take(theirs, parts)
+    return warm(ours), warm(theirs)
+
+
+def compare_speaking(stage: AcousticStage, twin: TorchBitJets, sentences: int) -> tuple[Times, Times]:
+    """Seconds of encoder, predictors and decoder over single utterances with their recorded durations."""
+    model = stage.validation.model
+    model.update(stage.parameters)
+    model.eval()
+    twin.load(stage.parameters)
+    twin.eval()
+    ours, theirs = defaultdict(list), defaultdict(list)
+    for number in range(sentences + 2):
+        item = stage.reader.micro_batches(number)[0][0][0]
+        tokens, speaker, frames = item["tokens"][None], item["speaker"][None], len(item["mel"])
+        durations = np.full(tokens.shape, frames // tokens.shape[1], dtype=np.float32)
+        with watched([]) as parts:
+            speak(model, mx.array(tokens), mx.array(speaker), mx.array(durations))
+        take(ours, parts)
+        with watched([]) as parts, torch.inference_mode():
+            twin(torch.from_numpy(tokens), torch.from_numpy(speaker), torch.from_numpy(durations))
+        take(theirs, parts)
+    return warm(ours), warm(theirs)
+
+
+def speak(model: BitJets, tokens: mx.array, speakers: mx.array, durations: mx.array) -> None:
+    """tokens (1, N), speakers (1,), durations (1, N) in frames: everything a voice asks the acoustic model for."""
+    mask = mx.ones((*tokens.shape, 1))
+    states = model.encode(tokens, speakers, mask)
+    variance = model.predict_variance(states, mask)
+    frame_mask = length_mask(durations.sum(axis=1), int(durations.sum()))
+    mx.eval(whole_durations(variance.log_durations, mask), model.decode(states, variance, durations, mask, frame_mask))
+
+
+@contextmanager
+def timed(parts: dict[str, float], name: str) -> Iterator[None]:
+    """Add the seconds inside to `parts[name]`."""
+    begin = time.perf_counter()
+    yield
+    parts[name] += time.perf_counter() - begin
+
+
+@contextmanager
+def watched(places: list[tuple[Any, str, str]]) -> Iterator[dict[str, float]]:
+    """While inside, the functions (owner, attribute, what it does) add up their seconds, and "whole" all of them."""
+    parts: dict[str, float] = defaultdict(float)
+
+    def timing(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            with timed(parts, name):
+                return function(*arguments)
+
+        return run
+
+    before = [getattr(owner, attribute) for owner, attribute, _ in places]
+    for (owner, attribute, name), function in zip(places, before, strict=True):
+        setattr(owner, attribute, timing(name, function))
+    try:
+        processor = time.process_time()
+        with timed(parts, "whole"):
+            yield parts
+        parts["processor"] = time.process_time() - processor
+    finally:
+        for (owner, attribute, _), function in zip(places, before, strict=True):
+            setattr(owner, attribute, function)
+
+
+def take(times: Times, parts: dict[str, float]) -> None:
+    """Append one update's parts to the lists."""
+    for name, seconds in parts.items():
+        times[name].append(seconds)
+
+
+def warm(times: Times) -> Times:
+    """Without the first two, which warm up."""
+    return {name: seconds[2:] for name, seconds in times.items()}
+
+
+def report(what: str, ours: Times, theirs: Times) -> None:
+    """Medians of both, their ratio, that of processor seconds, and the parts."""
+    print(f"\n{what}, {len(ours['whole'])} of each, medians:")
+    for measure, name in (("whole", "seconds"), ("processor", "processor seconds")):
+        a, b = np.median(ours[measure]), np.median(theirs[measure])
+        print(f"  {name}: ours {a:.3f}, PyTorch {b:.3f}, ours / PyTorch {a / b:.2f}")
+    for title, times in (("ours", ours), ("PyTorch", theirs)):
+        for name in sorted(times.keys() - {"whole", "processor"}):
+            print(f"  {title:8s}{np.median(times[name]) * 1000:8.1f} ms  {name}")
+
+
+def made_up_data(folder: Path) -> PreparedData:
+    """A prepared folder of noise whose clips are as long as real ones."""
+    random = np.random.default_rng(0)
+    clips, features = [], []
+    for index in range(192):
+        frames = int(np.interp(random.uniform(0, len(FRAMES) - 1), range(len(FRAMES)), FRAMES))
+        clip = Features(
+            mel=random.normal(size=(frames, 80)).astype(np.float32),
+            log_f0=random.normal(5.0, 0.2, frames).astype(np.float32),
+            voiced=random.uniform(size=frames) < 0.6,
+            energy=random.normal(size=frames).astype(np.float32),
+            audio=np.zeros(frames * 256, dtype=np.int16),
+        )
+        name = f"clip{index:04d}"
+        np.savez(folder / f"{name}.npz", **vars(clip))
+        phonemes = tuple(map(str, random.choice(SYMBOLS[1:], int(frames / FRAMES_PER_TOKEN))))
+        split = "train" if index % 16 else "validation"
+        clips.append(Clip(name, "nobody", "", phonemes, split, frames, frames * 256, f"{name}.npz"))
+        features.append(("nobody", clip))
+    write_prepared(folder, ("nobody",), SYMBOLS, measure_statistics(features, ("nobody",), (1.0,)), clips)
+    return PreparedData(folder)
+
+
+if __name__ == "__main__":
+    main()
