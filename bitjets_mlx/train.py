@@ -43,7 +43,7 @@ def main() -> None:
     run, data = Path(arguments.out), PreparedData(arguments.data)
     settings = _settings(arguments, run, data)
     data.statistics = settings.statistics
-    stage = _stage(settings, data)
+    stage = _stage(settings, data, run)
     if settings.init and not (arguments.resume and newest_checkpoint(run)):
         initial = read_initial(Path(settings.init), settings.stage)
         weights = weights_for_speakers(initial, data.speakers)
@@ -77,13 +77,13 @@ def _settings(arguments: argparse.Namespace, run: Path, data: PreparedData) -> S
     return fresh_settings(arguments.stage, options.get("vocoder"), data, init, options)
 
 
-def _stage(settings: Settings, data: PreparedData) -> AcousticStage | VocoderStage:
+def _stage(settings: Settings, data: PreparedData, run: Path) -> AcousticStage | VocoderStage:
     model, training = settings.model, settings.training
     if isinstance(model, AcousticConfig):
         assert isinstance(training, AcousticTraining)
         return AcousticStage(data, model, training)
     assert isinstance(training, VocoderTrainingConfig)
-    return VocoderStage(data, model, training)
+    return VocoderStage(data, model, training, run)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,6 +147,9 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     add(only, "--segment-frames", _count, "length of a training segment", vocoder.segment_frames)
     text = "of two sounds from the same features, against buzz"
     add(only, "--repulsion", _share, text, vocoder.repulsion)
+    only.add_argument(
+        "--acoustic", metavar="FOLDER", help="run or _trainable folder: half of the mels are what this model says"
+    )
     add(only, "--adversarial-from", _share, "share without discriminators, 1: all", vocoder.adversarial_from)
 
 

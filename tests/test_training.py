@@ -41,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
 def make(stage: str, data: PreparedData, **changes: Any) -> Stage:
     if stage == "acoustic":
         return AcousticStage(data, ACOUSTIC, replace(ACOUSTIC_TRAINING, **changes))
-    return VocoderStage(data, HARMONIC, replace(VOCODER_TRAINING, **changes))
+    return VocoderStage(data, HARMONIC, replace(VOCODER_TRAINING, **changes), data.folder)
 
 
 def close(first: Any, second: Any, relative: float) -> None:
@@ -147,7 +147,7 @@ def test_accumulating_4_x_8_is_one_batch_of_32(number: int, data: PreparedData) 
 
 def test_accumulating_is_one_batch_for_the_vocoder_too(data: PreparedData) -> None:
     """HiFi-GAN without augmentation: nothing random is left but which segments are taken."""
-    made = VocoderStage(data, HIFIGAN, replace(VOCODER_TRAINING, batch_size=4, accumulate=2, **STILL))
+    made = VocoderStage(data, HIFIGAN, replace(VOCODER_TRAINING, batch_size=4, accumulate=2, **STILL), data.folder)
     rows = [shard for micro in range(2) for shard in made._shards(0, micro)]
     joined = {name: mx.concatenate([row[name] for row in rows]) for name in rows[0] if name != "key"}
     state = (made.parameters, made.judges, mx.array(0.0))

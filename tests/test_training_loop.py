@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
 def make(stage: str, data: PreparedData, **changes: Any) -> Stage:
     if stage == "acoustic":
         return AcousticStage(data, ACOUSTIC, replace(ACOUSTIC_TRAINING, **changes))
-    return VocoderStage(data, HARMONIC, replace(VOCODER_TRAINING, **changes))
+    return VocoderStage(data, HARMONIC, replace(VOCODER_TRAINING, **changes), data.folder)
 
 
 # -- guards --------------------------------------------------------------------------------------------------------

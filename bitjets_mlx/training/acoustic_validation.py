@@ -36,7 +36,7 @@ class AcousticValidation:
         if not self.clips:
             return {}
         self.model.update(weights)
-        batch, alignment, forward_sum = self._aligned(self.clips)
+        batch, alignment, forward_sum = aligned(self.model, self.data, self.clips)
         counts = Counts(*counts_of(batch))
         how_far: Amount = None if amount == 1.0 else 0.0 if amount == 0.0 else mx.array(amount)
         everything = mx.array(1.0)
@@ -50,30 +50,34 @@ class AcousticValidation:
     def examples(self, weights: Tree, count: int) -> list[Example]:
         """Recorded and predicted mel and the aligner's probabilities; pitch, energy and durations as recorded."""
         self.model.update(weights)
-        return [self._example(clip) for clip in self.clips[:count]]
+        return [example(self.model, self.data, clip) for clip in self.clips[:count]]
 
-    def _example(self, clip: Clip) -> Example:
-        batch, alignment, _ = self._aligned([clip])
-        mask = length_mask(batch.token_lengths, batch.tokens.shape[1])  # (1, N, 1)
-        frame_mask = length_mask(batch.frame_lengths, batch.mel.shape[1])  # (1, T, 1)
-        states = self.model.encode(batch.tokens, batch.speakers, mask)
-        variance = recorded_variance(batch, alignment)
-        frames = self.model.decode(states, variance, alignment.durations, mask, frame_mask)
-        scores, _ = align_scores(self.model, batch)
-        statistics, length = self.data.statistics, clip.frames
-        mean, deviation = np.array(statistics.mel_mean), np.array(statistics.mel_std)
-        return Example(
-            f"{clip.speaker}/{clip.id}",
-            np.array(batch.mel[0, :length]) * deviation + mean,
-            np.array(frames.mel[0, :length]) * deviation + mean,
-            clip.phonemes,
-            np.array(mx.softmax(scores[0, :length, : len(clip.phonemes)], axis=-1)),
-            None,
-        )
 
-    def _aligned(self, clips: list[Clip]) -> tuple[AcousticBatch, Alignment, float]:
-        items = [read_clip(self.data, clip) for clip in clips]
-        frames, tokens = max(len(item["mel"]) for item in items), max(len(item["tokens"]) for item in items)
-        batch = collate(items, padded_shape(tuple(range(len(items))), frames, tokens))
-        alignment, forward_sum = align_on_host(batch, *align_scores(self.model, batch))
-        return batch, alignment, forward_sum
+def example(model: BitJets, data: PreparedData, clip: Clip) -> Example:
+    """What `model` makes of one clip; pitch, energy and durations as recorded, so that frames fit the recording's."""
+    batch, alignment, _ = aligned(model, data, [clip])
+    mask = length_mask(batch.token_lengths, batch.tokens.shape[1])  # (1, N, 1)
+    frame_mask = length_mask(batch.frame_lengths, batch.mel.shape[1])  # (1, T, 1)
+    states = model.encode(batch.tokens, batch.speakers, mask)
+    variance = recorded_variance(batch, alignment)
+    frames = model.decode(states, variance, alignment.durations, mask, frame_mask)
+    scores, _ = align_scores(model, batch)
+    statistics, length = data.statistics, clip.frames
+    mean, deviation = np.array(statistics.mel_mean), np.array(statistics.mel_std)
+    return Example(
+        f"{clip.speaker}/{clip.id}",
+        np.array(batch.mel[0, :length]) * deviation + mean,
+        np.array(frames.mel[0, :length]) * deviation + mean,
+        clip.phonemes,
+        np.array(mx.softmax(scores[0, :length, : len(clip.phonemes)], axis=-1)),
+        None,
+    )
+
+
+def aligned(model: BitJets, data: PreparedData, clips: list[Clip]) -> tuple[AcousticBatch, Alignment, float]:
+    """Clips as one batch, its alignment by the model's aligner, and the sum of their forward-sum losses."""
+    items = [read_clip(data, clip) for clip in clips]
+    frames, tokens = max(len(item["mel"]) for item in items), max(len(item["tokens"]) for item in items)
+    batch = collate(items, padded_shape(tuple(range(len(items))), frames, tokens))
+    alignment, forward_sum = align_on_host(batch, *align_scores(model, batch))
+    return batch, alignment, forward_sum

@@ -4,6 +4,7 @@ A micro-batch is cut into shards that run side by side on the CPU backend (`trai
 """
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -16,6 +17,7 @@ from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training.examples import Example
 from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, scalar, tree_add
 from bitjets_mlx.training.shards import ShardPool, compiled, seeds_for
+from bitjets_mlx.training.spoken_mels import spoken_mels
 from bitjets_mlx.training.vocoder_step import (
     VocoderTrainingConfig,
     discriminator_loss,
@@ -32,7 +34,7 @@ class VocoderStage:
     """State (generator, discriminators, their optimisers, EMA) and the update of the vocoder stage."""
 
     def __init__(
-        self, data: PreparedData, model: HarmonicConfig | HifiganConfig, training: VocoderTrainingConfig
+        self, data: PreparedData, model: HarmonicConfig | HifiganConfig, training: VocoderTrainingConfig, run: Path
     ) -> None:
         self.data, self.training = data, training
         self.validation = VocoderValidation(data, model)
@@ -45,6 +47,10 @@ class VocoderStage:
         starts = np.array([clip.frames - training.segment_frames + 1 for clip in self.clips])
         self.ends = np.cumsum(starts)  # a segment is drawn evenly from all places where one can begin
         self.group = mx.distributed.init()
+        self.spoken: list[np.ndarray] = []
+        if training.acoustic:
+            cache, first = run / "spoken_mels.safetensors", self.group.rank() == 0
+            self.spoken = spoken_mels(Path(training.acoustic), data, self.clips, cache, write=first)
         mx.random.seed(training.seed)
         self.pool = ShardPool(training.batch_size)
         shards = [
@@ -148,7 +154,9 @@ class VocoderStage:
         random = np.random.default_rng((training.seed, number, micro))
         places = random.integers(0, self.ends[-1], training.batch_size * self.group.size())
         mine = places[rank * training.batch_size : (rank + 1) * training.batch_size]
-        rows = [self._segment(int(place)) for place in mine]
+        spoken = random.random(len(places)) < 0.5 if self.spoken else np.zeros(len(places), dtype=bool)
+        spoken = spoken[rank * training.batch_size : (rank + 1) * training.batch_size]
+        rows = [self._segment(int(place), bool(said)) for place, said in zip(mine, spoken, strict=True)]
         keys = seeds_for(training.seed, number, micro, rank, count=self.pool.count)
         size = len(rows) // self.pool.count
         return [
@@ -157,14 +165,15 @@ class VocoderStage:
             for i, key in enumerate(keys)
         ]
 
-    def _segment(self, place: int) -> dict[str, np.ndarray]:
+    def _segment(self, place: int, spoken: bool) -> dict[str, np.ndarray]:
+        """The segment at that place, its mel as recorded or as the acoustic model says it."""
         index = int(np.searchsorted(self.ends, place, side="right"))
         start = int(place - (self.ends[index - 1] if index else 0))
         features = self.data.load(self.clips[index])
         frames = slice(start, start + self.training.segment_frames)
         samples = slice(frames.start * self.hop, frames.stop * self.hop)
         return {
-            "mel": features.mel[frames],
+            "mel": self.spoken[index][frames].astype(np.float32) if spoken else features.mel[frames],
             "log_f0": features.log_f0[frames],
             "voiced": features.voiced[frames].astype(np.float32),
             "audio": features.audio[samples],

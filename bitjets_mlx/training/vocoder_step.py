@@ -53,6 +53,7 @@ class VocoderTrainingConfig:
     adversarial_frames: int = 32  # what the discriminators see of a segment
     adversarial_weight: float = 1.0
     feature_weight: float = 2.0
+    acoustic: str = ""  # run or `_trainable` folder of an acoustic model whose mels half of the segments have
     mel_blur: float = 1.0  # how far towards a blurred mel the input may move, 0 to 1
     gain_decibels: float = 6.0  # random gain of mel and audio, so that recording levels do not matter
 
@@ -68,7 +69,7 @@ def augment(batch: Batch, config: VocoderTrainingConfig) -> Batch:
     limit = config.gain_decibels * math.log(10.0) / 20.0
     gain = mx.random.uniform(-limit, limit, (size, 1), key=gain_key)  # nepers
     mel = batch["mel"]
-    if config.mel_blur:
+    if config.mel_blur and not config.acoustic:  # the real thing needs no imitation
         share = mx.maximum(mx.random.uniform(-1.0, 1.0, (size, 1, 1), key=blur_key), 0.0)
         mel = mel + config.mel_blur * share * (blur(mel) - mel)
     mel = mx.maximum(mel + gain[..., None], math.log(AudioConfig.log_floor))
