@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # scripts/train_duo.sh SPEECH WORK: trains the shipped voice from recordings to weights/duo, as it was trained.
 # SPEECH holds kathleen/ and lj/ in LJSpeech layout; WORK takes prepared features and runs (about 2 GB).
-# About two and a half hours on two cores. Killed, it goes on where it was when called again.
+# About five hours on two cores. Killed, it goes on where it was when called again.
 set -eu
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 . "$root/scripts/setup.sh"
@@ -23,13 +23,16 @@ train() {
 }
 
 "$python" -m bitjets_mlx.prepare --speaker "kathleen=$speech/kathleen" --speaker "lj=$speech/lj" --out "$work/prepared"
-train acoustic_first --stage acoustic --updates 3200 --batch-size 16 --accumulate 1
-train acoustic --stage acoustic --updates 1100 --batch-size 16 --accumulate 1 --learning-rate 1e-3 --warm-up 50 \
+train acoustic_first --stage acoustic --updates 6000 --accumulate 2
+train acoustic --stage acoustic --updates 2700 --accumulate 2 --learning-rate 1.5e-3 --warm-up 50 \
   --init "$work/acoustic_first"
-# First the plain spectral losses, which converge fast; then as an energy distance, against buzz.
+# First the plain spectral losses, which converge fast; then as an energy distance, against buzz; then on what the
+# acoustic model says, so that the vocoder gives back what that smoothes away.
 train vocoder_first --stage vocoder --updates 2000 --batch-size 16 --accumulate 1 --repulsion 0
-train vocoder --stage vocoder --updates 1800 --batch-size 16 --accumulate 1 --learning-rate 4e-4 \
-  --init "$work/vocoder_first"
+train vocoder_second --stage vocoder --updates 1600 --batch-size 16 --accumulate 1 --repulsion 0.25 \
+  --learning-rate 6e-4 --init "$work/vocoder_first"
+train vocoder --stage vocoder --updates 900 --batch-size 16 --accumulate 1 --repulsion 0.25 --learning-rate 4e-4 \
+  --warm-up 30 --acoustic "$work/acoustic" --init "$work/vocoder_second"
 "$python" -m bitjets_mlx.pack --acoustic "$work/acoustic" --vocoder "$work/vocoder" --output "$work/duo" --trainable
 "$python" -m bitjets_mlx.evaluate --voice "$work/duo" --data "$work/prepared" --split validation --json "$work/duo.json"
 "$python" -m bitjets_mlx.pack --acoustic "$work/acoustic" --vocoder "$work/vocoder" --output "$root/weights/duo" \
