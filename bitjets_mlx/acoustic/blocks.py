@@ -6,6 +6,8 @@ from typing import cast
 import mlx.core as mx
 import mlx.nn as nn
 
+from bitjets_mlx.acoustic.cpu_attention import attention_fused, attention_plain
+from bitjets_mlx.ternary.cpu_training import prefers_fused
 from bitjets_mlx.ternary.layers import Amount, BitConv1d, BitLinear
 
 MASKED = -1e9  # not -inf: a row that is masked all over must not become NaN
@@ -67,9 +69,9 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(x, mask, amount).reshape(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.transpose(2, 0, 3, 1, 4)  # each (B, H, T, D / H)
         bias = ((mask - 1.0) * -MASKED).astype(mx.float32).transpose(0, 2, 1)[:, None]  # (B, 1, 1, T)
-        # The plain form: MLX's fused attention is slower on the CPU backend and as fast at these sizes on a GPU.
-        scores = (query * (width // self.heads) ** -0.5) @ key.swapaxes(-1, -2) + bias  # (B, H, T, T), fp32
-        mixed = mx.softmax(scores, axis=-1).astype(x.dtype) @ value  # (B, H, T, D / H)
+        # MLX's own fused attention is slower on the CPU backend and as fast as the plain form at these sizes on a GPU.
+        attention = attention_fused if self.training and prefers_fused(x) else attention_plain
+        mixed = attention(query * (width // self.heads) ** -0.5, key, value, bias)  # (B, H, T, D / H)
         return self.out(mixed.transpose(0, 2, 1, 3).reshape(batch, length, width), mask, amount)
 
 

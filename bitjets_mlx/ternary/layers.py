@@ -5,6 +5,8 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
+from bitjets_mlx.ternary.cpu_training import RMS_EPS as RMS_EPS
+from bitjets_mlx.ternary.cpu_training import prefers_fused, rms_norm_fused, rms_norm_plain
 from bitjets_mlx.ternary.matmul import ternary_conv1d
 from bitjets_mlx.ternary.quantise import (
     blend,
@@ -13,8 +15,6 @@ from bitjets_mlx.ternary.quantise import (
     int8_activations,
     ternary_weights,
 )
-
-RMS_EPS = 1e-6
 
 # How far quantisation is warmed in: an array blends; 0.0 and None are the cheap ends, "not at all" and "fully".
 Amount = mx.array | float | None
@@ -41,7 +41,10 @@ class BitConv1d(nn.Module):
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount = None) -> mx.array:
         """x (B, T, I), mask (B, T, 1) with zeros beyond each utterance's end -> (B, T, O)."""
         bias = self.bias.astype(x.dtype)
-        x = mx.fast.rms_norm(x, self.gain.astype(x.dtype), RMS_EPS) * mask.astype(x.dtype)
+        if self.ternary and self.training and amount is None and prefers_fused(x):
+            activations = rms_norm_fused(x, self.gain, mask)
+            return _convolve(activations, fake_quantised_weights(self.weight)) + bias
+        x = rms_norm_plain(x, self.gain, mask)
         if not self.ternary:
             return _convolve(x, self.weight) + bias
         if self.training:
