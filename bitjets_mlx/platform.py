@@ -62,12 +62,7 @@ def fast_blas() -> str:
 
 def _choose_kernels() -> None:
     """OpenBLAS takes its AVX2 kernels on AMD processors it does not know; with AVX-512 they are half as fast."""
-    try:
-        info = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return
-    flags = next((set(line.split()) for line in info.splitlines() if line.startswith("flags")), set())
-    if "AuthenticAMD" in info and {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"} <= flags:
+    if {"sse4a", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"} <= cpu_flags():  # only AMD has sse4a
         os.environ.setdefault("OPENBLAS_CORETYPE", "SKYLAKEX")  # read when the library loads
 
 
@@ -80,17 +75,20 @@ def _numpy_openblas() -> str:
         return _hint("numpy's wheel brings no OpenBLAS here; install libopenblas0")
     try:
         ctypes.CDLL(str(libraries[0]), mode=ctypes.RTLD_GLOBAL)
-        ctypes.CDLL(str(_compiled_stub()), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(compiled_library("blas", _STUB)), mode=ctypes.RTLD_GLOBAL)
     except (OSError, subprocess.CalledProcessError) as error:
         return _hint(f"numpy's OpenBLAS could not be used ({error}); install libopenblas0 or a C compiler")
     return f"numpy's {libraries[0].name}"
 
 
-def _compiled_stub() -> Path:
-    """The stub library in the user's cache, compiled on first use."""
+def compiled_library(name: str, source: str, flags: tuple[str, ...] = ()) -> Path:
+    """A C source as a shared library in the user's cache, compiled on first use.
+
+    OSError where there is no compiler, CalledProcessError where it refuses.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitjets_mlx"
-    name = hashlib.sha256((_STUB + os.uname().machine).encode()).hexdigest()[:16]
-    target = cache / f"blas-{name}.so"
+    built_for = [source, *flags, os.uname().machine, *sorted(cpu_flags())]
+    target = cache / f"{name}-{hashlib.sha256(repr(built_for).encode()).hexdigest()[:16]}.so"
     if target.exists():
         return target
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -99,10 +97,20 @@ def _compiled_stub() -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
         built = Path(scratch) / target.name
-        command = [compiler, "-O2", "-shared", "-fPIC", "-x", "c", "-", "-o", str(built)]
-        subprocess.run(command, input=_STUB.encode(), check=True, capture_output=True)
+        command = [compiler, "-O2", *flags, "-shared", "-fPIC", "-x", "c", "-", "-o", str(built)]
+        subprocess.run([*command, "-lm"], input=source.encode(), check=True, capture_output=True)
         built.replace(target)
     return target
+
+
+@functools.cache
+def cpu_flags() -> frozenset[str]:
+    """What /proc/cpuinfo says the processor can do; nothing on other systems."""
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return frozenset()
+    return next((frozenset(line.split()[2:]) for line in info.splitlines() if line.startswith("flags")), frozenset())
 
 
 def _hint(reason: str) -> str:

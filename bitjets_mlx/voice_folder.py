@@ -205,7 +205,7 @@ def read_acoustic(folder: Path, config: VoiceConfig) -> BitJets:
             trits = unpack_base3(arrays.pop(f"{name}.trits"), shapes[f"{name}.weight"])
         except ValueError as error:
             raise BitjetsError(f"{path}: {name}.trits is no base-3 packing ({error}): fetch it again.") from None
-        module.freeze_trits(mx.array(trits.astype(np.float32)), mx.array(arrays.pop(f"{name}.beta")))
+        module.freeze_trits(trits, mx.array(arrays.pop(f"{name}.beta")))
     _take_up(model, path, arrays)
     return model
 

@@ -304,8 +304,8 @@ def test_unvoiced_batch_has_no_f0_loss_and_no_nan() -> None:
 def test_bf16_really_computes_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every ternary product gets bfloat16 operands, the losses are fp32, and the gradient is nearly the same."""
     seen = []
-    plain = layers._convolve
-    monkeypatch.setattr(layers, "_convolve", lambda x, weight: seen.append(x.dtype) or plain(x, weight))
+    plain = layers.convolve
+    monkeypatch.setattr(layers, "convolve", lambda x, weight: seen.append(x.dtype) or plain(x, weight))
     gradients = {}
     for dtype in (mx.float32, mx.bfloat16):
         model, batch = small_model(dtype), small_batch()

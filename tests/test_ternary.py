@@ -4,6 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from bitjets_mlx.ternary import cpu, matmul
 from bitjets_mlx.ternary.layers import BitConv1d, BitLinear
 from bitjets_mlx.ternary.matmul import ternary_conv1d
 from bitjets_mlx.ternary.quantise import (
@@ -203,17 +204,32 @@ def test_the_ends_of_the_blend_are_exact() -> None:
     assert bool(mx.array_equal(blend(full, quantised, mx.array(1.0)), quantised))
 
 
-def test_frozen_trits_speak_as_the_latent_weights_did() -> None:
-    conv, x = layer(16, 8, 3), random(2, 5, 16)
+@pytest.mark.parametrize("chosen", ["blas", "cpu", "cuda"])
+@pytest.mark.parametrize(("inputs", "outputs", "kernel"), [(16, 8, 3), (33, 40, 1), (192, 100, 5)])
+def test_frozen_trits_speak_as_the_latent_weights_did(
+    monkeypatch: pytest.MonkeyPatch, chosen: str, inputs: int, outputs: int, kernel: int
+) -> None:
+    """In whatever form they are held. (cuda: its product, MLX's 2-bit one, runs here as well, only slowly.)"""
+    if chosen == "cpu" and not cpu.available():
+        pytest.skip("needs x86-64 with AVX2 and a C compiler")
+    monkeypatch.setattr(matmul, "backend", lambda: chosen)
+    conv, x, residual = layer(inputs, outputs, kernel), random(2, 5, inputs), random(2, 5, outputs, seed=8)
+    mask = ones_mask(x)
     conv.eval()
-    before = conv(x, ones_mask(x))
-    trits, beta = conv.trits()
-    conv.freeze_trits(trits, beta)
-    assert bool(mx.array_equal(before, conv(x, ones_mask(x))))
+    before, full = conv(x, mask), conv(x, mask, None, "relu", residual)
+    trits, beta = ternary_weights(conv.weight)
+    conv.freeze_trits(np.array(trits).astype(np.int8), beta)
+    assert conv.weight.dtype == {"blas": mx.float32, "cpu": mx.uint8, "cuda": mx.uint32}[chosen]
+    after = conv(x, mask)
+    if chosen == "cpu":  # its RMSNorm sums in another order
+        np.testing.assert_allclose(np.array(after), np.array(before), rtol=1e-5, atol=1e-5)
+    else:
+        assert bool(mx.array_equal(before, after))
+    np.testing.assert_allclose(np.array(conv(x, mask, None, "relu", residual)), np.array(full), rtol=1e-5, atol=1e-5)
     # beta is the stored one: derived again from the trits it would be another.
-    conv.freeze_trits(trits, 2.0 * beta)
+    conv.freeze_trits(np.array(trits).astype(np.int8), 2.0 * beta)
     np.testing.assert_allclose(
-        np.array(conv(x, ones_mask(x)) - conv.bias), 2.0 * np.array(before - conv.bias), rtol=1e-5, atol=1e-6
+        np.array(conv(x, mask) - conv.bias), 2.0 * np.array(before - conv.bias), rtol=1e-5, atol=1e-5
     )
 
 

@@ -63,7 +63,7 @@ class SelfAttention(nn.Module):
         self.qkv = BitLinear(width, 3 * width, ternary)
         self.out = BitLinear(width, width, ternary)
 
-    def __call__(self, x: mx.array, mask: mx.array, amount: Amount) -> mx.array:
+    def __call__(self, x: mx.array, mask: mx.array, amount: Amount, residual: mx.array | None = None) -> mx.array:
         """x (B, T, D), mask (B, T, 1) -> (B, T, D)."""
         batch, length, width = x.shape
         qkv = self.qkv(x, mask, amount).reshape(batch, length, 3, self.heads, width // self.heads)
@@ -72,7 +72,7 @@ class SelfAttention(nn.Module):
         # MLX's own fused attention is slower on the CPU backend and as fast as the plain form at these sizes on a GPU.
         attention = attention_fused if self.training and prefers_fused(x) else attention_plain
         mixed = attention(query * (width // self.heads) ** -0.5, key, value, bias)  # (B, H, T, D / H)
-        return self.out(mixed.transpose(0, 2, 1, 3).reshape(batch, length, width), mask, amount)
+        return self.out(mixed.transpose(0, 2, 1, 3).reshape(batch, length, width), mask, amount, None, residual)
 
 
 class FftBlock(nn.Module):
@@ -88,7 +88,13 @@ class FftBlock(nn.Module):
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None) -> mx.array:
         """x (B, T, D), mask (B, T, 1) -> (B, T, D), zero beyond each utterance's end."""
         first, second = split_key(key, 2)
-        x = x + dropout(self.attention(x, mask, amount), self.dropout, first)
-        hidden = mx.maximum(self.expand(x, mask, amount), 0.0)  # (B, T, F)
-        x = x + dropout(self.contract(hidden, mask, amount), self.dropout, second)
+        if key is None:  # no dropout comes between: the layers add the residual themselves
+            x = self.attention(x, mask, amount, x)
+        else:
+            x = x + dropout(self.attention(x, mask, amount), self.dropout, first)
+        hidden = self.expand(x, mask, amount, "relu")  # (B, T, F)
+        if key is None:
+            x = self.contract(hidden, mask, amount, None, x)
+        else:
+            x = x + dropout(self.contract(hidden, mask, amount), self.dropout, second)
         return x * mask.astype(x.dtype)

@@ -13,7 +13,8 @@ from bitjets_mlx.acoustic.aligner import Aligner
 from bitjets_mlx.acoustic.blocks import Embedding, FftBlock, sinusoids, split_key
 from bitjets_mlx.acoustic.variance import VariancePredictor, gaussian_upsampling
 from bitjets_mlx.config import AcousticConfig
-from bitjets_mlx.ternary.layers import RMS_EPS, Amount
+from bitjets_mlx.ternary.layers import Amount
+from bitjets_mlx.ternary.matmul import RMS_EPS
 
 
 class Variance(NamedTuple):

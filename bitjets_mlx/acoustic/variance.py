@@ -22,7 +22,7 @@ class VariancePredictor(nn.Module):
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None) -> mx.array:
         """x (B, N, D), mask (B, N, 1) -> (B, N)."""
         for layer, layer_key in zip(self.layers, split_key(key, len(self.layers)), strict=True):
-            x = dropout(mx.maximum(layer(x, mask, amount), 0.0), self.dropout, layer_key)
+            x = dropout(layer(x, mask, amount, "relu"), self.dropout, layer_key)
         return self.head(x.astype(mx.float32))[..., 0] * mask[..., 0]
 
 

@@ -10,9 +10,9 @@ from typing import cast
 
 import mlx.core as mx
 
+from bitjets_mlx.ternary.matmul import RMS_EPS
 from bitjets_mlx.ternary.quantise import ACTIVATION_EPS, ACTIVATION_MAX
 
-RMS_EPS = 1e-6
 # 1.5 x 2^23: float32 holds nothing but whole numbers there, so adding it rounds, half to even. `mx.round` is scalar.
 ROUNDER = 12582912.0
 

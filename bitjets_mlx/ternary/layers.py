@@ -4,17 +4,17 @@ import math
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
-from bitjets_mlx.ternary.cpu_training import RMS_EPS as RMS_EPS
 from bitjets_mlx.ternary.cpu_training import prefers_fused, rms_norm_fused, rms_norm_plain
-from bitjets_mlx.ternary.matmul import ternary_conv1d
-from bitjets_mlx.ternary.quantise import (
-    blend,
-    fake_quantised_activations,
-    fake_quantised_weights,
-    int8_activations,
-    ternary_weights,
+from bitjets_mlx.ternary.matmul import (
+    bit_conv1d,
+    convolve,
+    hold,
+    packed_conv1d,
+    trains_packed,
 )
+from bitjets_mlx.ternary.quantise import blend, fake_quantised_activations, fake_quantised_weights, ternary_weights
 
 # How far quantisation is warmed in: an array blends; 0.0 and None are the cheap ends, "not at all" and "fully".
 Amount = mx.array | float | None
@@ -24,7 +24,7 @@ class BitConv1d(nn.Module):
     """RMSNorm ("SubLN") -> quantise -> ternary convolution over time with "same" zero padding, stride 1.
 
     In training (`self.training`) the latent weights are quantised on the fly; `amount` blends from full precision (0)
-    to quantised (1, or None). Otherwise the products are exact integer sums (`ternary_conv1d`), and a voice that was
+    to quantised (1, or None). Otherwise the products are exact integer sums (`bit_conv1d`), and a voice that was
     loaded from packed weights holds trits (`freeze_trits`) instead of latent weights. `ternary=False` is the same
     layer in full precision. The products have the type of `x`; what quantisation measures is always fp32.
     """
@@ -38,38 +38,51 @@ class BitConv1d(nn.Module):
         self.bias = mx.zeros((outputs,))
         self.ternary = ternary
 
-    def __call__(self, x: mx.array, mask: mx.array, amount: Amount = None) -> mx.array:
-        """x (B, T, I), mask (B, T, 1) with zeros beyond each utterance's end -> (B, T, O)."""
-        bias = self.bias.astype(x.dtype)
-        if self.ternary and self.training and amount is None and prefers_fused(x):
-            activations = rms_norm_fused(x, self.gain, mask)
-            return _convolve(activations, fake_quantised_weights(self.weight)) + bias
-        x = rms_norm_plain(x, self.gain, mask)
-        if not self.ternary:
-            return _convolve(x, self.weight) + bias
-        if self.training:
-            return self._train(x, amount) + bias
-        integers, scale = int8_activations(x)
-        return ternary_conv1d(integers, scale, *self.trits()) + bias
+    def __call__(
+        self,
+        x: mx.array,
+        mask: mx.array,
+        amount: Amount = None,
+        activation: str | None = None,
+        residual: mx.array | None = None,
+    ) -> mx.array:
+        """x (B, T, I), mask (B, T, 1) with zeros beyond each utterance's end -> (B, T, O).
+
+        `activation` ("relu") and `residual` (B, T, O), which is added last, cost nothing where the kernels run.
+        """
+        if self.ternary and not self.training:
+            return bit_conv1d(x, mask, self.gain, *self._held(), self.bias, activation, residual)
+        if self.ternary and amount is None and prefers_fused(x) and not trains_packed():
+            out = convolve(rms_norm_fused(x, self.gain, mask), fake_quantised_weights(self.weight))
+        else:
+            x = rms_norm_plain(x, self.gain, mask)
+            out = self._train(x, amount) if self.ternary else convolve(x, self.weight)
+        out = out + self.bias.astype(x.dtype)
+        if activation == "relu":
+            out = mx.maximum(out, 0.0)
+        return out if residual is None else residual + out
 
     def _train(self, x: mx.array, amount: Amount) -> mx.array:
         if isinstance(amount, float) and amount == 0.0:
-            return _convolve(x, self.weight)
+            return convolve(x, self.weight)
+        if amount is None and trains_packed():
+            return packed_conv1d(x, self.weight)
         activations: mx.array = fake_quantised_activations(x)
         weight: mx.array = fake_quantised_weights(self.weight)
         if isinstance(amount, mx.array):
             activations, weight = blend(x, activations, amount), blend(self.weight, weight, amount)
-        return _convolve(activations, weight)
+        return convolve(activations, weight)
 
-    def trits(self) -> tuple[mx.array, mx.array]:
-        """(trits (O, K, I), beta): the frozen ones of a packed voice, or those of the latent weights."""
+    def _held(self) -> tuple[mx.array, mx.array]:
+        """The weights of a packed voice as its backend holds them and beta, or those of the latent weights, in fp32."""
         if "beta" in self:
             return self.weight, self.beta
-        return ternary_weights(self.weight)
+        trits, beta = ternary_weights(self.weight)
+        return trits.transpose(1, 0, 2), beta  # (K, O, I)
 
-    def freeze_trits(self, trits: mx.array, beta: mx.array) -> None:
-        """Hold these trits and never derive beta again; the layer cannot be trained any more."""
-        self.weight, self.beta = trits, beta
+    def freeze_trits(self, trits: np.ndarray, beta: mx.array) -> None:
+        """Hold these trits (O, K, I), packed, and never derive beta again; the layer cannot be trained any more."""
+        self.weight, self.beta = hold(trits), beta
 
 
 class BitLinear(BitConv1d):
@@ -77,13 +90,3 @@ class BitLinear(BitConv1d):
 
     def __init__(self, inputs: int, outputs: int, ternary: bool = True) -> None:
         super().__init__(inputs, outputs, kernel=1, ternary=ternary)
-
-
-def _convolve(x: mx.array, weight: mx.array) -> mx.array:
-    """Convolution as one matrix product over side-by-side frames: (B, T, I), (O, K, I) -> (B, T, O)."""
-    outputs, taps, inputs = weight.shape
-    if taps > 1:
-        length, reach = x.shape[1], taps // 2
-        padded = mx.pad(x, [(0, 0), (reach, reach), (0, 0)])  # (B, T + K - 1, I)
-        x = mx.concatenate([padded[:, tap : tap + length] for tap in range(taps)], axis=-1)  # (B, T, K I)
-    return x @ weight.astype(x.dtype).reshape(outputs, taps * inputs).T
