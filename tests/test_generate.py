@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -70,7 +71,7 @@ def test_it_writes_what_the_voice_speaks_and_says_where(voice: Path, tmp_path: P
     samples = spoken(tmp_path / "out.wav")
     assert np.array_equal(samples, np.round(load_voice(voice).speak(TEXT) * 32767).astype(np.int16))
     assert f"{tmp_path / 'out.wav'}: {len(samples) / 22050:.2f} s of speech in " in done.stdout
-    assert "(real-time factor 0." in done.stdout
+    assert re.search(r"\(real-time factor \d+\.\d+\)", done.stdout)
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.wav"]
 
 

@@ -6,6 +6,7 @@ fluctuates at the resolution at which speech is heard: it sounds smoother, and t
 """
 
 from functools import lru_cache
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -15,12 +16,21 @@ TABLE = 2**16  # samples, 3 s; the noise is a loop of them
 RESOLUTIONS = ((256, 64), (512, 128))  # (n_fft, hop)
 WIDTH = 200.0  # Hz on either side over which power is averaged: about as wide as a harmonic
 ROUNDS = 20
-STEP = 0.8  # how far a round goes towards even amplitudes
+EXPONENT = 0.8  # how far a round goes towards even amplitudes
+
+
+STEPS = 24.0  # of the file's int8, a standard deviation
+FILE = Path(__file__).with_name("even_noise.npy")
 
 
 @lru_cache(maxsize=1)
 def even_noise_table() -> mx.array:
-    """One loop of the noise, (65536,), unit variance.
+    """One loop of the noise, (65536,), unit variance: what `make_even_noise` made, from a file, since it takes a while."""
+    return mx.array(np.load(FILE).astype(np.float32) / STEPS)
+
+
+def make_even_noise() -> np.ndarray:
+    """One loop of the noise as the file holds it, int8 (65536,).
 
     White noise whose short-time spectra are divided, again and again and at two resolutions in turn, by a power of
     their own power averaged over neighbouring frequencies.
@@ -28,7 +38,7 @@ def even_noise_table() -> mx.array:
     x = np.random.default_rng(0).standard_normal(TABLE).astype(np.float32)
     for number in range(ROUNDS):
         x = _evened(x, *RESOLUTIONS[number % len(RESOLUTIONS)])
-    return mx.array(x)
+    return np.clip(np.rint(x * STEPS), -127, 127).astype(np.int8)
 
 
 def _evened(x: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
@@ -38,7 +48,7 @@ def _evened(x: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
     frames = np.concatenate([np.roll(blocks, -k, axis=0) for k in range(overlap)], axis=1)  # (T, n_fft)
     spectrum = np.fft.rfft(frames * window)  # (T, n_fft / 2 + 1)
     power = _averaged(spectrum.real**2 + spectrum.imag**2, round(WIDTH * n_fft / SAMPLE_RATE))
-    even = np.fft.irfft(spectrum * (power / power.mean()) ** -STEP, n_fft) * window  # (T, n_fft)
+    even = np.fft.irfft(spectrum * (power / power.mean()) ** -EXPONENT, n_fft) * window  # (T, n_fft)
     x = np.zeros_like(blocks)
     for k in range(overlap):
         x += np.roll(even[:, k * hop : (k + 1) * hop], k, axis=0)
