@@ -284,3 +284,12 @@ def test_quantisation_is_warmed_in_between_its_two_shares() -> None:
     assert [training.quantisation(update) for update in (0, 20, 30, 40, 99)] == pytest.approx([0, 0, 0.5, 1, 1])
     at_once = replace(training, quantise_from=0.0, quantise_until=0.0)
     assert [at_once.quantisation(update) for update in (0, 1, 99)] == [1.0, 1.0, 1.0]
+
+
+def test_the_norm_of_a_gradient_is_that_of_all_its_numbers() -> None:
+    random = np.random.default_rng(0)
+    parts = [random.normal(size=shape).astype(np.float32) for shape in ((300, 200), (7,), (3, 4, 5))]
+    expected = np.sqrt(sum(np.square(part.astype(np.float64)).sum() for part in parts))
+    found = optimise.global_norm({"a": mx.array(parts[0]), "b": [mx.array(part) for part in parts[1:]]})
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    assert np.isnan(float(optimise.global_norm({"a": mx.array([1.0, float("nan")])})))

@@ -21,8 +21,8 @@ from bitjets_mlx.training.acoustic_losses import (
     Alignment,
     Counts,
     acoustic_loss,
-    align_on_host,
     align_scores,
+    align_shards,
 )
 from bitjets_mlx.training.acoustic_validation import AcousticValidation
 from bitjets_mlx.training.batches import BatchPlan
@@ -175,12 +175,8 @@ class AcousticStage:
     def align(self, shards: list[AcousticBatch], counts: Counts) -> tuple[list[Alignment], float]:
         """Search and forward-sum on the host, from the aligner's present scores."""
         pairs = self.pool.run(self._scores, [(self.parameters, shard) for shard in shards])
-        alignments, total = [], 0.0
-        for batch, (scores, with_blank) in zip(shards, pairs, strict=True):
-            alignment, losses = align_on_host(batch, scores, with_blank)
-            alignments.append(alignment)
-            total += losses / scalar(counts.utterances)
-        return alignments, total
+        alignments, losses = align_shards(shards, pairs)
+        return alignments, losses / scalar(counts.utterances)
 
 
 class _Shard:

@@ -7,12 +7,15 @@ from typing import Any, cast
 
 import mlx.core as mx
 import mlx.optimizers as optim
-from mlx.utils import tree_flatten, tree_map
+import numpy as np
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from bitjets_mlx.training.shards import compiled
 
 Tree = Any
 EMA_WARM_UP = 20.0
+ADAM_EPS = 1e-8
+SMALL = 16384  # elements
 
 
 def tree_add(first: Tree, second: Tree) -> Tree:
@@ -54,12 +57,13 @@ class Optimizer:
     ) -> None:
         self.clip, self.ema_decay, self.patience = clip, ema_decay, patience
         self.skipped = 0
-        adam = optim.Adam(learning_rate=0.0, betas=list(betas), bias_correction=True)
+        self.betas = betas
+        adam = optim.Adam(learning_rate=0.0, betas=list(betas), bias_correction=True)  # for the form of its state
         adam.init(parameters)
         self.state = adam.state
         mx.eval(parameters, adam.state)
         self.ema: Tree = {} if ema_decay is None else parameters
-        self._apply: Callable[..., tuple[Tree, Tree, Tree, mx.array]] = compiled(partial(_adamw, adam))
+        self._apply: Callable[..., tuple[mx.array, ...]] = compiled(partial(_adamw, betas))
 
     def step(self, parameters: Tree, gradients: Tree, update: int, rate: float, decay: float) -> tuple[Tree, float]:
         """(new parameters, norm of the gradient before clipping) after update number `update`, counted from 1."""
@@ -67,18 +71,44 @@ class Optimizer:
         if not math.isfinite(norm):
             self._skip("gradients")
             return parameters, norm
-        scale = min(1.0, self.clip / max(norm, 1e-12))
+        count = int(scalar(self.state["step"])) + 1
         average = min(self.ema_decay or 0.0, update / (update + EMA_WARM_UP))
-        scalars = [mx.array(value, dtype=mx.float32) for value in (rate, decay, scale, average)]
-        state = tree_map(lambda leaf: leaf, self.state)  # MLX's Adam writes into the tree it is given
-        *new, size = self._apply(parameters, gradients, state, self.ema, *scalars)
-        mx.eval(new, size)
-        if not math.isfinite(scalar(size)):
+        scalars = (
+            min(1.0, self.clip / max(norm, 1e-12)),
+            1.0 - rate * decay,
+            rate / (1.0 - self.betas[0] ** count),
+            1.0 / math.sqrt(1.0 - self.betas[1] ** count),
+            1.0 - average,
+        )
+        new, state, ema = self._moved(parameters, gradients, [mx.array(value, dtype=mx.float32) for value in scalars])
+        if not math.isfinite(scalar(global_norm(new))):
             self._skip("weights")
             return parameters, norm
         self.skipped = 0
-        parameters, self.state, self.ema = new
-        return parameters, norm
+        step = mx.array(count, dtype=self.state["step"].dtype)
+        self.state = {**state, "step": step, "learning_rate": mx.array(rate, dtype=mx.float32)}
+        self.ema = ema
+        return new, norm
+
+    def _moved(self, parameters: Tree, gradients: Tree, scalars: list[mx.array]) -> tuple[Tree, Tree, Tree]:
+        """New parameters, moments and EMA, a group of leaves after the other, so that each stays in the cache."""
+        old, given, state = dict(leaves(parameters)), dict(leaves(gradients)), dict(leaves(self.state))
+        ema = dict(leaves(self.ema)) or old
+        new: dict[str, mx.array] = {}
+        moments: dict[str, mx.array] = {}
+        averages: dict[str, mx.array] = {}
+        for names in _groups(old):
+            first, second = [f"{name}.m" for name in names], [f"{name}.v" for name in names]
+            sources = ((old, names), (given, names), (state, first), (state, second), (ema, names))
+            moved = self._apply(*[_joined(source, keys) for source, keys in sources], *scalars)
+            mx.eval(moved)
+            targets = ((new, names), (moments, first), (moments, second), (averages, names))
+            shapes = [old[name].shape for name in names]
+            for array, (target, keys) in zip(moved, targets, strict=True):
+                target.update(zip(keys, _parted(array, shapes), strict=True))
+        mx.eval(new, moments, averages)
+        trees = [tree_unflatten(list(arrays.items())) for arrays in (new, moments, averages)]
+        return trees[0], trees[1], trees[2] if self.ema else {}
 
     def _skip(self, what: str) -> None:
         self.skipped += 1
@@ -86,26 +116,49 @@ class Optimizer:
             raise FloatingPointError(f"{self.patience} updates in a row had {what} that are not finite")
 
 
+def _groups(arrays: dict[str, mx.array]) -> list[list[str]]:
+    """Names of the small arrays together, whose number costs more time than their size, and of each large one alone."""
+    small = [name for name, array in arrays.items() if array.size < SMALL]
+    return [small] * bool(small) + [[name] for name, array in arrays.items() if array.size >= SMALL]
+
+
+def _joined(arrays: dict[str, mx.array], names: list[str]) -> mx.array:
+    """One vector of several arrays; one array as it is."""
+    return arrays[names[0]] if len(names) == 1 else mx.concatenate([arrays[name].reshape(-1) for name in names])
+
+
+def _parted(vector: mx.array, shapes: list[tuple[int, ...]]) -> list[mx.array]:
+    """What `_joined` joined."""
+    if len(shapes) == 1:
+        return [vector]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    parts = mx.split(vector, [int(end) for end in ends[:-1]])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
 def _adamw(
-    adam: optim.Adam,
-    parameters: Tree,
-    gradients: Tree,
-    state: Tree,
-    ema: Tree,
-    rate: mx.array,
-    decay: mx.array,
+    betas: tuple[float, float],
+    parameter: mx.array,
+    gradient: mx.array,
+    first: mx.array,
+    second: mx.array,
+    ema: mx.array,
     scale: mx.array,
-    average: mx.array,
-) -> tuple[Tree, Tree, Tree, mx.array]:
-    """New parameters, optimiser state and EMA, and the norm of the parameters, in which any NaN shows."""
-    adam.state = state
-    adam.state["learning_rate"] = rate
-    gradients = tree_map(lambda gradient: gradient * scale, gradients)
-    parameters = tree_map(lambda leaf: leaf * (1.0 - rate * decay), parameters)
-    parameters = adam.apply_gradients(gradients, parameters)
-    if ema:
-        ema = tree_map(lambda old, new: old * average + new * (1.0 - average), ema, parameters)
-    return parameters, adam.state, ema, global_norm(parameters)
+    keep: mx.array,
+    rate: mx.array,
+    correction: mx.array,
+    share: mx.array,
+) -> tuple[mx.array, mx.array, mx.array, mx.array]:
+    """New parameter, moments and EMA of arrays of one shape.
+
+    The scalars: `scale` of the gradient for clipping, `keep` = 1 - rate x weight decay, `rate` over the first moment's
+    bias correction, `correction` = the root of one over the second one's, `share` of the new weights in the EMA.
+    """
+    gradient = gradient * scale
+    first = betas[0] * first + (1.0 - betas[0]) * gradient
+    second = betas[1] * second + (1.0 - betas[1]) * mx.square(gradient)
+    parameter = parameter * keep - rate * first / (mx.sqrt(second) * correction + ADAM_EPS)
+    return parameter, first, second, ema + share * (parameter - ema)
 
 
 def learning_rate(update: int, updates: int, peak: float, warm_up: int, hold: float, final: float) -> float:
