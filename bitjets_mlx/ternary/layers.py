@@ -26,14 +26,16 @@ class BitConv1d(nn.Module):
     In training (`self.training`) the latent weights are quantised on the fly; `amount` blends from full precision (0)
     to quantised (1, or None). Otherwise the products are exact integer sums (`ternary_conv1d`), and a voice that was
     loaded from packed weights holds trits (`freeze_trits`) instead of latent weights. `ternary=False` is the same
-    layer in full precision. The products have the type of `x`; what quantisation measures is always fp32.
+    layer in full precision, `norm=False` one without RMSNorm. The products have the type of `x`; what quantisation
+    measures is always fp32.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, ternary: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, ternary: bool = True, norm: bool = True) -> None:
         super().__init__()
         if kernel % 2 == 0:
             raise ValueError("the kernel must be odd, so that the output is as long as the input")
-        self.gain = mx.ones((inputs,))
+        if norm:
+            self.gain = mx.ones((inputs,))
         self.weight = mx.random.normal((outputs, kernel, inputs)) / math.sqrt(inputs * kernel)
         self.bias = mx.zeros((outputs,))
         self.ternary = ternary
@@ -41,10 +43,13 @@ class BitConv1d(nn.Module):
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount = None) -> mx.array:
         """x (B, T, I), mask (B, T, 1) with zeros beyond each utterance's end -> (B, T, O)."""
         bias = self.bias.astype(x.dtype)
-        if self.ternary and self.training and amount is None and prefers_fused(x):
+        if "gain" not in self:
+            x = x * mask.astype(x.dtype)
+        elif self.ternary and self.training and amount is None and prefers_fused(x):
             activations = rms_norm_fused(x, self.gain, mask)
             return _convolve(activations, fake_quantised_weights(self.weight)) + bias
-        x = rms_norm_plain(x, self.gain, mask)
+        else:
+            x = rms_norm_plain(x, self.gain, mask)
         if not self.ternary:
             return _convolve(x, self.weight) + bias
         if self.training:
@@ -75,8 +80,8 @@ class BitConv1d(nn.Module):
 class BitLinear(BitConv1d):
     """A BitConv1d of kernel 1: a linear layer over the last axis."""
 
-    def __init__(self, inputs: int, outputs: int, ternary: bool = True) -> None:
-        super().__init__(inputs, outputs, kernel=1, ternary=ternary)
+    def __init__(self, inputs: int, outputs: int, ternary: bool = True, norm: bool = True) -> None:
+        super().__init__(inputs, outputs, kernel=1, ternary=ternary, norm=norm)
 
 
 def _convolve(x: mx.array, weight: mx.array) -> mx.array:

@@ -5,14 +5,44 @@ Needs torch, and for the JETS of ESPnet the package `espnet` with what its impor
 
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from tests.torch_reference import reader_samples
+from tests.torch_reference.bitjets_torch import BitJets, lively, packed
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "torch"
+
+
+TEXTS = ("Generative AI on the edge is the future.", "What, burgers?  No! 3 please.")
+
+
+def bitjets(folder: Path, generation: str, encoder: int, decoder: int, layers: int) -> None:
+    """Raw, training and packed file of a random BitJETS, and what the original makes of `TEXTS`."""
+    torch.manual_seed(1 if generation == "early" else 2)
+    model = lively(BitJets(generation, encoder, decoder, layers))
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.save(state, folder / f"bitjets_{generation}.pth")
+    torch.save(packed(state), folder / f"bitjets_{generation}_packed.pth")
+    expected = {}
+    with torch.no_grad():
+        for number, text in enumerate(TEXTS):
+            values = model(text)
+            expected |= {f"{key}{number}": value.numpy() for key, value in zip(("d", "l", "m"), values, strict=True)}
+    np.savez_compressed(folder / f"bitjets_{generation}_expected.npz", **expected)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(TEXTS[0])[2].mean().backward()
+    optimizer.step()
+    training = {"model_state_dict": state, "optimizer_state_dict": optimizer.state_dict(), "global_step": 164000}
+    training |= {"loss": 0.5, "extra_state": None, "scheduler_state_dict": {"last_epoch": 3}}
+    torch.save(training, folder / f"bitjets_{generation}_training.pth", _use_new_zipfile_serialization=False)
 
 
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     reader_samples.write(FOLDER)
+    for generation in ("early", "late"):
+        bitjets(FOLDER, generation, encoder=32, decoder=24, layers=2)
 
 
 if __name__ == "__main__":
