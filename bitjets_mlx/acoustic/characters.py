@@ -10,6 +10,8 @@ beyond an utterance's end must be zero, and a part of an utterance does not soun
 The log mel is in torchaudio's convention and not normalised. Pitch, energy and F0 are not predicted.
 """
 
+import math
+
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -26,7 +28,7 @@ MEL_CENTRE, MEL_SPREAD = -6.0, 2.5  # of the raw log mels, roughly: the aligner 
 
 
 class LayerNorm(nn.Module):
-    """LayerNorm in the order of operations that PyTorch's CPU kernel has, so that int8 rounding falls the same way."""
+    """LayerNorm with exact sums: int8 rounding behind it magnifies what a plain float32 sum loses."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -34,9 +36,17 @@ class LayerNorm(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """(..., D) -> (..., D)."""
-        mean = mx.mean(x, axis=-1, keepdims=True)
-        scale = 1.0 / mx.sqrt(mx.mean(mx.square(x - mean), axis=-1, keepdims=True) + LAYER_NORM_EPS)
-        return (x * scale + (-scale * mean)) * self.weight + self.bias
+        mean = _mean(x)
+        mean = mean + _mean(x - mean)
+        centred = x - mean
+        return centred * (1.0 / mx.sqrt(_mean(mx.square(centred)) + LAYER_NORM_EPS)) * self.weight + self.bias
+
+
+def _mean(x: mx.array) -> mx.array:
+    """Mean over the last axis, in two steps so that no sum gets long: (..., D) -> (..., 1)."""
+    width = x.shape[-1]
+    group = math.gcd(width, 16)
+    return mx.mean(mx.mean(x.reshape(*x.shape[:-1], width // group, group), axis=-1), axis=-1, keepdims=True)
 
 
 class NormedConv(nn.Module):

@@ -1,10 +1,8 @@
 """From a checkpoint to a folder: the right mapping, the report, the folder written whole, and a first sentence."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -18,7 +16,7 @@ from bitjets_mlx.text.spelled import CHARACTERS
 from bitjets_mlx.torch_import.bitjets import bitjets_config, generation_by_name, map_bitjets
 from bitjets_mlx.torch_import.families import kind_of, open_source
 from bitjets_mlx.torch_import.hifigan import map_discriminators, map_generator, read_hifigan_config, recognised
-from bitjets_mlx.torch_import.source import Source
+from bitjets_mlx.torch_import.source import Source, origin_of
 from bitjets_mlx.voice import FrameVocoder, Voice, load_vocoder, load_voice
 from bitjets_mlx.voice_folder import (
     ACOUSTIC_FILE,
@@ -118,7 +116,7 @@ def _bitjets(source: Source, options: Options) -> Converted:
         statistics=identity_statistics(config.n_mels, 1),
         speakers=(SPEAKER,),
         symbols=CHARACTERS,
-        origin={"acoustic": _origin(source.path) | {"generation": generation}},
+        origin={"acoustic": origin_of(source.path) | {"generation": generation}},
     )
     converted = Converted(voice, {ACOUSTIC_FILE: arrays}, [f"generation: {generation} ({why})"])
     if options.vocoder is not None:
@@ -140,7 +138,7 @@ def _add_vocoder(converted: Converted, vocoder: Path, config_file: Path | None) 
         source = open_source(vocoder, None)
         arrays, config, audio = _generator(source, config_file, converted.said)
         _report(source)
-        origin = _origin(vocoder)
+        origin = origin_of(vocoder)
     converted.files[VOCODER_FILE] = arrays
     converted.config = replace(
         converted.config,
@@ -170,7 +168,7 @@ def _hifigan(source: Source, output: Path, options: Options) -> Converted:
     if not any(name.startswith(("mpd.", "msd.")) for name in source.tensors):
         said: list[str] = []
         arrays, config, audio = _generator(source, options.config, said)
-        voice = VoiceConfig(audio=audio, vocoder=config, origin={"vocoder": _origin(source.path)})
+        voice = VoiceConfig(audio=audio, vocoder=config, origin={"vocoder": origin_of(source.path)})
         converted = Converted(voice, {VOCODER_FILE: arrays}, said)
         if old is not None and old.discriminators and old.vocoder is None and old.acoustic is None:
             _keep(converted, output, old, DISCRIMINATORS_FILE)
@@ -181,7 +179,7 @@ def _hifigan(source: Source, output: Path, options: Options) -> Converted:
     discriminators, arrays = map_discriminators(source)
     for prefix in ("optim_g.", "optim_d."):
         source.drop(prefix, "state of the optimiser")
-    origin = {"discriminators": _origin(source.path)}
+    origin = {"discriminators": origin_of(source.path)}
     voice = VoiceConfig(audio=AudioConfig(), discriminators=discriminators, origin=origin)
     converted = Converted(voice, {DISCRIMINATORS_FILE: arrays})
     if old is not None and isinstance(old.vocoder, HifiganConfig) and old.acoustic is None:
@@ -198,14 +196,6 @@ def _keep(converted: Converted, output: Path, old: VoiceConfig, name: str) -> No
     """A file of the folder that is about to be replaced."""
     converted.files[name] = read_weights(output / name, old.files.get(name))
     converted.said.append(f"{name} was in {output} already and stays")
-
-
-def _origin(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return {"converted_from": path.name, "sha256": digest.hexdigest()}
 
 
 # -- writing, and a first sentence ---------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """The tensors of a checkpoint while they are mapped, each ticked off, and the report of what became of them."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -149,3 +151,12 @@ def _text(shape: Shape) -> str:
 def _listed(tensors: list[tuple[str, Shape]]) -> str:
     shown = ", ".join(f"{printable(name)} ({_text(shape)})" for name, shape in tensors[:SHOWN])
     return shown + (f" and {len(tensors) - SHOWN} more" if len(tensors) > SHOWN else "")
+
+
+def origin_of(path: Path) -> dict[str, Any]:
+    """What a voice's config.json says of the checkpoint that it came from."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return {"converted_from": path.name, "sha256": digest.hexdigest()}
