@@ -11,7 +11,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """STFT and mel conventions; the defaults are the official HiFi-GAN ones."""
+    """STFT and mel conventions; the defaults are the official HiFi-GAN ones.
+
+    `mel_scale`: slaney or htk. `mel_norm`: slaney (triangles of unit area) or none (of unit height). `normalized`: the
+    spectrum is divided by the norm of the window. `centred`: frame i is centred on sample hop i, not hop (i + 1/2).
+    """
 
     sample_rate: int = 22050
     n_fft: int = 1024
@@ -20,6 +24,13 @@ class AudioConfig:
     f_min: float = 0.0
     f_max: float = 8000.0
     log_floor: float = 1e-5
+    mel_scale: str = "slaney"
+    mel_norm: str = "slaney"
+    normalized: bool = False
+    centred: bool = False
+
+
+TORCHAUDIO_MEL = AudioConfig(f_max=11025.0, mel_scale="htk", mel_norm="none", normalized=True, centred=True)
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,15 @@ class Calibration:
 
 @dataclass(frozen=True)
 class AcousticConfig:
-    """BitJETS: ternary FFT-block encoder and decoder, variance adaptor, learned aligner."""
+    """BitJETS: ternary FFT-block encoder and decoder, variance adaptor, learned aligner.
+
+    The fields behind `ternary` make it the JETS of ESPnet: `norm` "layer" has LayerNorm before every sub-layer and
+    behind the predictors' convolutions in place of RMSNorm inside ternary layers; `contract_kernel` is that of the
+    feed-forward layer's way back; `decoder_feed_forward` its width in the decoder (0: as in the encoder); `predictors`
+    (width, layers, kernel) of duration, pitch and energy (none: all three as above); `variance_kernel` that of the
+    pitch and energy embeddings; `frame_centre` the place in a frame where upsampling looks; `least_frames` of a token;
+    `mel` False: no projection, the vocoder reads the decoder's states.
+    """
 
     symbols: int = 80
     speakers: int = 1
@@ -64,6 +83,42 @@ class AcousticConfig:
     predictor_dropout: float = 0.2
     aligner_width: int = 128
     ternary: bool = True
+    norm: str = "rms"
+    contract_kernel: int = 1
+    decoder_feed_forward: int = 0
+    predictors: tuple[tuple[int, int, int], ...] = ()
+    variance_kernel: int = 1
+    frame_centre: float = 0.5
+    least_frames: int = 1
+    mel: bool = True
+
+    @property
+    def outputs(self) -> int:
+        """Channels of what the vocoder reads."""
+        return self.n_mels if self.mel else self.width
+
+
+@dataclass(frozen=True)
+class CharacterConfig:
+    """The convolutional BitJETS that reads characters; see `acoustic.characters`. `generation`: early or late."""
+
+    symbols: int = 32
+    speakers: int = 1
+    n_mels: int = 80
+    width: int = 256
+    decoder_width: int = 192
+    kernel: int = 5
+    encoder_layers: int = 4
+    decoder_layers: int = 4
+    predictor_layers: int = 2
+    predictor_kernel: int = 3
+    aligner_width: int = 128
+    generation: str = "late"
+
+    @property
+    def outputs(self) -> int:
+        """Channels of what the vocoder reads."""
+        return self.n_mels
 
 
 @dataclass(frozen=True)
@@ -79,7 +134,10 @@ class HarmonicConfig:
 
 @dataclass(frozen=True)
 class HifiganConfig:
-    """HiFi-GAN generator; the defaults are V2. Field names follow the official config.json."""
+    """HiFi-GAN generator; the defaults are V2. Field names follow the official config.json.
+
+    `n_mels` are the input's channels: mel bands, or in a voice of ESPnet's JETS the decoder's states.
+    """
 
     resblock: str = "1"
     upsample_rates: tuple[int, ...] = (8, 8, 2, 2)
@@ -88,6 +146,7 @@ class HifiganConfig:
     resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11)
     resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     n_mels: int = 80
+    hop_size: int = 256
 
 
 @dataclass(frozen=True)
@@ -107,6 +166,26 @@ class DiscriminatorConfig:
 def hifigan_discriminators() -> DiscriminatorConfig:
     """HiFi-GAN's own: five period and three scale discriminators, 70 M parameters."""
     return DiscriminatorConfig(band_sizes=(), period_channels=(32, 128, 512, 1024), scales=3)
+
+
+HIFIGAN_VERSIONS = {
+    "V1": HifiganConfig(upsample_initial_channel=512),
+    "V2": HifiganConfig(),
+    "V3": HifiganConfig(
+        resblock="2",
+        upsample_rates=(8, 8, 4),
+        upsample_kernel_sizes=(16, 16, 8),
+        upsample_initial_channel=256,
+        resblock_kernel_sizes=(3, 5, 7),
+        resblock_dilation_sizes=((1, 2), (2, 6), (3, 12)),
+    ),
+}
+
+
+def identity_statistics(channels: int, speakers: int) -> FeatureStatistics:
+    """Of a model whose outputs are in real units as they are."""
+    nothing, one = (0.0,) * speakers, (1.0,) * speakers
+    return FeatureStatistics((0.0,) * channels, (1.0,) * channels, nothing, one, nothing, one, one)
 
 
 def to_json(config: Any) -> dict[str, Any]:

@@ -34,13 +34,15 @@ def main() -> None:
     from bitjets_mlx.voice import Style, load_voice
 
     style = Style(arguments.speed, arguments.pitch, arguments.energy, arguments.seed)
-    jobs = [] if arguments.list_speakers else _jobs(arguments)
+    text = "" if arguments.list_speakers else _text(arguments)
     started = time.perf_counter()
     voice = load_voice(arguments.voice, arguments.vocoder)
     if arguments.list_speakers:
         print("\n".join(voice.speakers))
         return
-    print(f"{arguments.voice}: loaded in {time.perf_counter() - started:.2f} s")
+    loaded = time.perf_counter() - started
+    jobs = _jobs(arguments, text, voice)
+    print(f"{arguments.voice}: loaded in {loaded:.2f} s")
     for path, sentences in jobs:
         plotted = _speak(voice, path, sentences, arguments.speaker, style, bool(arguments.plot))
         if arguments.plot:
@@ -71,19 +73,18 @@ def _speak(
     return kept
 
 
-def _jobs(arguments: argparse.Namespace) -> list[tuple[Path, list[list[str]]]]:
-    """What to speak into which file. All of it is turned into phonemes, and so checked, before anything is written."""
+def _jobs(arguments: argparse.Namespace, text: str, voice: "Voice") -> list[tuple[Path, list[list[str]]]]:
+    """What to speak into which file. All of it is turned into symbols, and so checked, before anything is written."""
     from bitjets_mlx.audio.wav_writer import check_output
     from bitjets_mlx.text import load_lexicon
-    from bitjets_mlx.voice import text_to_phonemes
 
     lexicon = load_lexicon(arguments.lexicon) if arguments.lexicon else None
-    output, text = Path(arguments.output), _text(arguments)
+    output = Path(arguments.output)
     if arguments.plot:
         check_output(Path(arguments.plot))
     if not arguments.batch:
         check_output(output)
-        return [(output, text_to_phonemes(text, lexicon))]
+        return [(output, voice.sentences(text, lexicon))]
     if arguments.plot or output.suffix == ".wav":
         raise BitjetsError("--batch writes many files: give a folder as --output, and no --plot.")
     jobs = []
@@ -91,7 +92,7 @@ def _jobs(arguments: argparse.Namespace) -> list[tuple[Path, list[list[str]]]]:
         if not line.strip():
             continue
         try:
-            jobs.append((output / f"{number:04d}.wav", text_to_phonemes(line, lexicon)))
+            jobs.append((output / f"{number:04d}.wav", voice.sentences(line, lexicon)))
         except BitjetsError as error:
             raise BitjetsError(f"line {number}: {error}") from None
     if not jobs:

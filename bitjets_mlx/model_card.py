@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.config import AcousticConfig, CharacterConfig
 from bitjets_mlx.ternary.packing import TRITS_A_BYTE
 from bitjets_mlx.voice_folder import ACOUSTIC_FILE, VoiceConfig
 from bitjets_mlx.weights_file import read_weights
@@ -65,11 +65,13 @@ def trainable_card(name: str, config: VoiceConfig, notes: str) -> str:
 def _contents(file: str, folder: Path, config: VoiceConfig) -> str:
     arrays = read_weights(folder / file)
     count = sum(array.size for array in arrays.values())
-    if file != ACOUSTIC_FILE:
-        return f"{count:,} parameters, fp16"
-    assert isinstance(config.acoustic, AcousticConfig)
-    ternary = count_ternary(config.acoustic)
+    width = max((array.dtype.itemsize for array in arrays.values() if array.dtype.kind == "f"), default=4)
+    ternary = count_ternary(config.acoustic) if file == ACOUSTIC_FILE and config.acoustic else 0
     packed = sum(array.size for name, array in arrays.items() if name.endswith(".trits"))
+    if not ternary:
+        return f"{count:,} parameters, fp{8 * width}"
+    if not packed:
+        return f"{count:,} parameters, fp{8 * width}; {ternary:,} of them are made ternary when the voice is loaded"
     full = count - packed
     return (
         f"{ternary:,} ternary weights, {TRITS_A_BYTE} a byte, and {full:,} other parameters: "
@@ -77,18 +79,21 @@ def _contents(file: str, folder: Path, config: VoiceConfig) -> str:
     )
 
 
-def count_ternary(config: AcousticConfig) -> int:
+def count_ternary(config: AcousticConfig | CharacterConfig) -> int:
     """Ternary weights of an acoustic model."""
-    from bitjets_mlx.acoustic.model import BitJets
+    from bitjets_mlx.acoustic import build_acoustic
     from bitjets_mlx.voice_folder import ternary_layers
 
-    return sum(layer.weight.size for layer in ternary_layers(BitJets(config)).values())
+    return sum(layer.weight.size for layer in ternary_layers(build_acoustic(config)).values())
 
 
 def _training(config: VoiceConfig) -> list[str]:
     """One line a stage, of what its run recorded."""
     lines = []
     for stage, origin in sorted(config.origin.items()):
+        if "converted_from" in origin:
+            lines.append(f"- {stage}: converted from the PyTorch checkpoint `{origin['converted_from']}`.")
+            continue
         training = origin.get("training", {})
         batch = training.get("batch_size", 0) * training.get("accumulate", 0)
         hours = f", {origin['hours']:g} hours" if "hours" in origin else ""

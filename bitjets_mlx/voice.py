@@ -10,20 +10,24 @@ The acoustic model works in normalised units; here they become log mel, Hz and f
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.acoustic.model import BitJets, Frames, Variance, whole_durations
+from bitjets_mlx.acoustic import AcousticModel
+from bitjets_mlx.acoustic.model import Frames, Variance, whole_durations
 from bitjets_mlx.audio.griffin_lim import griffin_lim
 from bitjets_mlx.audio.joins import finished_sentence, held_edges
+from bitjets_mlx.audio.mel_conventions import check_same_grid, map_log_mel
 from bitjets_mlx.audio.pitch import interpolate_f0
-from bitjets_mlx.config import Calibration, FeatureStatistics
+from bitjets_mlx.config import AudioConfig, Calibration, CharacterConfig, FeatureStatistics
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.platform import one_blas_thread
 from bitjets_mlx.text import phonemize, split_sentences
+from bitjets_mlx.text.spelled import spell, spell_sentences
+from bitjets_mlx.text.symbols import GAP, PUNCTUATION
 from bitjets_mlx.vocoder import Vocoder
 from bitjets_mlx.vocoder.harmonic import HarmonicVocoder
 from bitjets_mlx.voice_folder import VoiceConfig, read_acoustic, read_config, read_vocoder
@@ -31,6 +35,7 @@ from bitjets_mlx.voice_folder import VoiceConfig, read_acoustic, read_config, re
 Lexicon = Mapping[str, Sequence[str]]
 Decoded = tuple[np.ndarray, np.ndarray, np.ndarray]  # log mel (T, 80), log F0 in log Hz (T,), voicing (T,)
 
+MOST_FRAMES = 20_000  # of one utterance, four minutes: attention would need gigabytes
 LONGEST_PIECE = 180  # characters, some 10 s: no training clip was longer, and attention grows with the square
 SEMITONE = math.log(2.0) / 12.0  # of log F0
 FURTHEST_SHIFT = 1.5  # deviations of pitch and energy that the model is asked for; the rest is done to its output
@@ -61,6 +66,9 @@ class Prediction:
     durations: whole frames (N,), which sum to T; log_durations: as predicted, log(frames + 1) before speed (N,);
     pitch, energy: (N,) in standard deviations from the speaker's mean log F0 and log energy; mel: (T, 80) natural
     log; f0: (T,) Hz, interpolated through unvoiced frames; voiced: (T,) bool.
+
+    A converted model may say less. The character-level BitJETS: no pitch, energy and F0 (zeros), and its mel is in the
+    convention of `voice.config.audio`. ESPnet's JETS: no F0, and in place of the mel its decoder's states (T, 256).
     """
 
     phonemes: tuple[str, ...]
@@ -74,10 +82,15 @@ class Prediction:
 
 
 class FrameVocoder:
-    """A vocoder that takes and gives numpy; without a model it is Griffin-Lim."""
+    """A vocoder that takes and gives numpy; without a model it is Griffin-Lim. `audio` is the mel that it wants."""
 
-    def __init__(self, model: Vocoder | None) -> None:
-        self.model = model
+    def __init__(self, model: Vocoder | None, audio: AudioConfig | None = None) -> None:
+        self.model, self.audio = model, audio or AudioConfig()
+
+    @property
+    def channels(self) -> int:
+        """Channels of its input: 80 mel bands, or the states of a JETS decoder."""
+        return self.model.config.n_mels if self.model else self.audio.n_mels
 
     def __call__(
         self, mel: np.ndarray, f0: np.ndarray | None = None, voiced: np.ndarray | None = None, seed: int = 0
@@ -87,8 +100,9 @@ class FrameVocoder:
         HiFi-GAN and Griffin-Lim need only the mel. F0 that is 0 or NaN where unvoiced is interpolated.
         """
         mel = np.asarray(mel, dtype=np.float32)
-        if mel.ndim != 2 or mel.shape[1] != 80 or not len(mel) or not np.isfinite(mel).all():
-            raise BitjetsError(f"the vocoder wants a finite log mel of shape (frames, 80), not {mel.shape}.")
+        if mel.ndim != 2 or mel.shape[1] != self.channels or not len(mel) or not np.isfinite(mel).all():
+            wanted = f"(frames, {self.channels})"
+            raise BitjetsError(f"the vocoder wants a finite log mel of shape {wanted}, not {mel.shape}.")
         with one_blas_thread():
             return self._samples(mel, f0, voiced, seed)
 
@@ -108,7 +122,7 @@ class FrameVocoder:
 class Voice:
     """A loaded voice. `config` is what its config.json says."""
 
-    def __init__(self, config: VoiceConfig, acoustic: BitJets, vocoder: Vocoder | None) -> None:
+    def __init__(self, config: VoiceConfig, acoustic: AcousticModel, vocoder: FrameVocoder) -> None:
         if config.statistics is None:
             raise BitjetsError("the voice's config.json has no statistics: fetch the folder again.")
         self.config = config
@@ -118,7 +132,12 @@ class Voice:
         self._statistics: FeatureStatistics = config.statistics
         ones = (1.0,) * len(config.speakers)
         self._calibration = config.calibration or Calibration(duration=ones, pitch=ones)
-        self._vocoder = FrameVocoder(vocoder)
+        self._vocoder = vocoder
+        self._spells = isinstance(acoustic.config, CharacterConfig)
+        self._says_states = acoustic.config.outputs != config.audio.n_mels
+        self._says_f0 = not self._spells and not self._says_states
+        self._least_frames = getattr(acoustic.config, "least_frames", 1)
+        _check_fit(self._says_states, self._says_f0, config.audio, acoustic.config.outputs, vocoder)
         spoken_as = {symbol: config.substitutes.get(symbol, symbol) for symbol in config.symbols}
         self._index = {symbol: config.symbols.index(spoken_as[symbol]) for symbol in config.symbols}
 
@@ -137,21 +156,28 @@ class Voice:
         """Samples, float32 (S,). The first speaker is the default; the same seed gives the same samples.
 
         Text is spoken sentence by sentence with pauses between. `phonemes` are spoken as they are, with no token
-        added and the vocoder's output untouched.
+        added and the vocoder's output untouched. A voice that reads characters takes them as its phonemes.
         """
         style = Style(speed, pitch, energy, seed)
         if phonemes is not None:
-            given = _one_of(text, phonemes, lexicon)
+            given = self._one_of(text, phonemes, lexicon)
             prediction = self._predict(given, self._speaker(speaker), style)
-            return self._vocoder(prediction.mel, prediction.f0, prediction.voiced, seed)
+            return self._sound(prediction.mel, prediction.f0, prediction.voiced, style, seed)
         return np.concatenate(list(self.stream(text or "", speaker, style, lexicon)))
 
     def stream(
         self, text: str, speaker: str | None = None, style: Style | None = None, lexicon: Lexicon | None = None
     ) -> Iterator[np.ndarray]:
         """The samples of `speak`, sentence by sentence, in memory that does not grow with the text."""
-        for _, samples in self.utterances(text_to_phonemes(text, lexicon), speaker, style):
+        for _, samples in self.utterances(self.sentences(text, lexicon), speaker, style):
             yield samples
+
+    def sentences(self, text: str, lexicon: Lexicon | None = None) -> list[list[str]]:
+        """The symbols that this voice reads for every sentence of a text."""
+        if self._spells:
+            self._no_lexicon(lexicon)
+            return spell_sentences(text, LONGEST_PIECE)
+        return [self._own_symbols(phonemes) for phonemes in text_to_phonemes(text, lexicon)]
 
     def utterances(
         self, sentences: Sequence[Sequence[str]], speaker: str | None = None, style: Style | None = None
@@ -162,7 +188,7 @@ class Voice:
             prediction = self._predict(phonemes, number, style)
             last = index + 1 == len(sentences)
             mel, f0, voiced = held_edges(prediction.mel, prediction.f0, prediction.voiced, last)
-            samples = self._vocoder(mel, f0, voiced, style.seed + (index << 32))
+            samples = self._sound(mel, f0, voiced, style, style.seed + (index << 32))
             yield prediction, finished_sentence(samples, phonemes, last, style.speed, self.sample_rate)
             mx.clear_cache()  # every sentence has shapes of its own: buffers of old ones would pile up
 
@@ -178,7 +204,7 @@ class Voice:
         lexicon: Lexicon | None = None,
     ) -> Prediction:
         """What the acoustic model says of one utterance, which is never split."""
-        given = _one_of(text, phonemes, lexicon)
+        given = self._one_of(text, phonemes, lexicon)
         return self._predict(given, self._speaker(speaker), Style(speed, pitch, energy))
 
     # -- inside ----------------------------------------------------------------------------------------------------
@@ -190,8 +216,43 @@ class Voice:
             raise BitjetsError(f"there is no speaker {name!r} in this voice: take {' or '.join(self.speakers)}.")
         return self.speakers.index(name)
 
+    def _one_of(self, text: str | None, phonemes: Sequence[str] | None, lexicon: Lexicon | None) -> Sequence[str]:
+        """What is spoken as one utterance."""
+        if (text is None) == (phonemes is None):
+            raise BitjetsError("give either a text or phonemes.")
+        if phonemes is None and self._spells:
+            self._no_lexicon(lexicon)
+            return spell(text or "")
+        if phonemes is None:
+            return self._own_symbols(phonemize(text or "", lexicon))
+        if isinstance(phonemes, str) or not len(phonemes):
+            raise BitjetsError('phonemes must be a list that is not empty, such as ["HH", "AH0", "L", "OW1"].')
+        return phonemes
+
+    def _own_symbols(self, phonemes: list[str]) -> list[str]:
+        """Without the gaps and punctuation that a converted voice has no symbol for."""
+        if not self._says_states:
+            return phonemes
+        return [phoneme for phoneme in phonemes if phoneme in self._index or phoneme not in (GAP, *PUNCTUATION)]
+
+    def _no_lexicon(self, lexicon: Lexicon | None) -> None:
+        if lexicon:
+            raise BitjetsError("this voice reads characters and no phonemes: leave the lexicon out.")
+
+    def _sound(self, mel: np.ndarray, f0: np.ndarray, voiced: np.ndarray, style: Style, seed: int) -> np.ndarray:
+        """Samples of what was predicted, in the vocoder's own mel convention."""
+        if self._says_states:
+            return self._vocoder(mel, seed=seed) * np.float32(style.energy)
+        if self.config.audio != self._vocoder.audio:
+            mel = map_log_mel(mel, self.config.audio, self._vocoder.audio)
+        return self._vocoder(mel, f0, voiced, seed)
+
     def _tokens(self, phonemes: Sequence[str]) -> mx.array:
         unknown = [phoneme for phoneme in phonemes if phoneme not in self._index]
+        if unknown and (self._spells or self._says_states):
+            raise BitjetsError(
+                f"unknown symbol {unknown[0]!r}: this voice's symbols are {' '.join(self.config.symbols)[:300]}"
+            )
         if unknown:
             raise BitjetsError(
                 f"unknown symbol {unknown[0]!r}: use ARPAbet phonemes with stress on the vowels, such as HH AH0 L OW1."
@@ -207,18 +268,28 @@ class Voice:
         plain = model.predict_variance(states, mask)
         plain = plain._replace(pitch=plain.pitch * self._calibration.pitch[speaker])
         speed = style.speed / self._calibration.duration[speaker]
-        durations = whole_durations(plain.log_durations, mask, speed)  # (1, N)
-        frame_mask = mx.ones((1, int(np.array(durations).sum()), 1))
+        durations = whole_durations(plain.log_durations, mask, speed, self._least_frames)  # (1, N)
+        frames = float(np.array(durations).sum())
+        if not frames <= MOST_FRAMES:  # NaN too
+            raise BitjetsError(
+                f"this voice asks for {frames:,.0f} frames for {len(phonemes)} symbols: its weights are damaged, or it "
+                "needs more training; give it fewer words at a time."
+            )
+        frame_mask = mx.ones((1, int(frames), 1))
 
         def decoded(variance: Variance) -> Decoded:
             return self._decoded(model.decode(states, variance, durations, mask, frame_mask), speaker)
 
+        if self._spells and style.pitch != 0.0:
+            raise BitjetsError("this voice predicts no pitch, so that it cannot be changed: leave pitch out.")
         variance = plain
-        mel, log_f0, voiced = decoded(plain)
-        if style.pitch != 0.0 or style.energy != 1.0:
+        if self._says_states and style.pitch != 0.0:  # a request, as far as the decoder follows it
+            variance = _restyled(plain, replace(style, energy=1.0), statistics.log_f0_std[speaker], 1.0)
+        mel, log_f0, voiced = decoded(variance)
+        if not self._says_states and (style.pitch != 0.0 or style.energy != 1.0):
             variance = _restyled(plain, style, statistics.log_f0_std[speaker], statistics.energy_std[speaker])
             mel, log_f0, voiced = _corrected(decoded(variance), (mel, log_f0, voiced), style)
-        f0 = interpolate_f0(np.exp(log_f0), voiced) if voiced.any() else np.exp(log_f0)
+        f0 = interpolate_f0(np.exp(log_f0), voiced) if voiced.any() else np.exp(log_f0) * self._says_f0
         return Prediction(
             phonemes=tuple(phonemes),
             durations=np.array(durations[0]).astype(np.int64),
@@ -235,7 +306,8 @@ class Voice:
         statistics = self._statistics
         mx.eval(frames)
         mel = np.array(frames.mel[0]) * np.array(statistics.mel_std) + np.array(statistics.mel_mean)
-        mel = np.maximum(mel - math.log(statistics.gain[speaker]), math.log(self.config.audio.log_floor))
+        if self._says_f0:  # not of a converted model, whose outputs stay as they are
+            mel = np.maximum(mel - math.log(statistics.gain[speaker]), math.log(self.config.audio.log_floor))
         log_f0 = np.array(frames.log_f0[0], dtype=np.float64) * statistics.log_f0_std[speaker]
         return mel, log_f0 + statistics.log_f0_mean[speaker], np.array(frames.voicing[0]) > 0.0
 
@@ -251,16 +323,30 @@ def load_voice(folder: str | Path, vocoder: str | Path | None = None) -> Voice:
         raise BitjetsError(f"{folder} holds a vocoder and no voice: give a folder that was packed with --acoustic.")
     acoustic = read_acoustic(folder, config)
     if vocoder is not None:
-        return Voice(config, acoustic, load_vocoder(vocoder).model)
+        return Voice(config, acoustic, load_vocoder(vocoder))
     if config.vocoder is not None:
-        return Voice(config, acoustic, read_vocoder(folder, config))
+        return Voice(config, acoustic, load_vocoder(folder))
     warnings.warn(f"{folder} has no vocoder: speaking with Griffin-Lim, which sounds metallic.", stacklevel=2)
-    return Voice(config, acoustic, None)
+    return Voice(config, acoustic, FrameVocoder(None))
 
 
 def load_vocoder(folder: str | Path) -> FrameVocoder:
     """Load the vocoder of a vocoder folder or a voice folder, checked."""
-    return FrameVocoder(read_vocoder(Path(folder), read_config(Path(folder))))
+    folder = Path(folder)
+    config = read_config(folder)
+    return FrameVocoder(read_vocoder(folder, config), config.vocoder_audio or config.audio)
+
+
+def _check_fit(says_states: bool, says_f0: bool, audio: AudioConfig, channels: int, vocoder: FrameVocoder) -> None:
+    """BitjetsError where an acoustic model and a vocoder cannot work together."""
+    if says_states and vocoder.channels != channels:
+        raise BitjetsError("this voice's own vocoder reads its decoder's states: leave --vocoder out.")
+    if vocoder.channels != channels:
+        raise BitjetsError("this vocoder belongs to one voice and reads no mels: give another one as --vocoder.")
+    if not says_f0 and isinstance(vocoder.model, HarmonicVocoder):
+        raise BitjetsError("the harmonic vocoder needs F0, which this voice does not predict: give a HiFi-GAN.")
+    if not says_states:
+        check_same_grid(audio, vocoder.audio)
 
 
 def text_to_phonemes(text: str, lexicon: Lexicon | None = None) -> list[list[str]]:
@@ -293,16 +379,6 @@ def _corrected(said: Decoded, before: Decoded, style: Style) -> Decoded:
     both = both if both.any() else np.ones_like(both)
     log_f0 = log_f0 + style.pitch * SEMITONE - np.mean(log_f0[both] - before[1][both])
     return mel + math.log(style.energy) - np.mean(mel - before[0]), log_f0, voiced
-
-
-def _one_of(text: str | None, phonemes: Sequence[str] | None, lexicon: Lexicon | None) -> Sequence[str]:
-    if (text is None) == (phonemes is None):
-        raise BitjetsError("give either a text or phonemes.")
-    if phonemes is None:
-        return phonemize(text or "", lexicon)
-    if isinstance(phonemes, str) or not len(phonemes):
-        raise BitjetsError('phonemes must be a list that is not empty, such as ["HH", "AH0", "L", "OW1"].')
-    return phonemes
 
 
 def _usable_f0(f0: np.ndarray, voiced: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

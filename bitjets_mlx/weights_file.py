@@ -7,14 +7,15 @@ comes back has been copied out of the file, which may be replaced at once.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
 
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.files import atomic_write_bytes
+from bitjets_mlx.files import atomic_write
 
 Arrays = dict[str, np.ndarray]
 
@@ -54,25 +55,44 @@ def read_weights(path: Path, sha256: str | None = None) -> Arrays:
     or leave holes, unknown types, dimensions of 2^31 or more), holds NaN or infinity, or is not the file that
     `sha256` was taken of.
     """
+    with _opened(path) as file:
+        start, header = _read_header(path, file)
+        if sha256 is not None and _sha256(file) != sha256:
+            raise BitjetsError(
+                f"{path} is not the file that its config.json describes (sha256 differs): fetch the whole folder again."
+            )
+        arrays = {}
+        for name, entry in header.items():
+            file.seek(start + entry.begin)
+            array = _tensor(file.read(entry.end - entry.begin), entry)  # one at a time: the file may be large
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise BitjetsError(f"{path}: the tensor {name} holds NaN or infinity: fetch the file again.")
+            arrays[name] = array
+    return arrays
+
+
+def read_header(path: Path) -> tuple[int, dict[str, Entry]]:
+    """(where the tensors begin, what the file says of each), after all checks of the header; see `read_weights`."""
+    with _opened(path) as file:
+        return _read_header(path, file)
+
+
+def _opened(path: Path) -> BinaryIO:
     try:
-        data = path.read_bytes()
+        return path.open("rb")
     except FileNotFoundError:
         raise BitjetsError(f"{path} is missing: fetch the whole folder again.") from None
     except OSError as error:
         raise BitjetsError(f"{path} cannot be read ({error.strerror or error}).") from None
-    header = _read_header(path, data)
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise BitjetsError(
-            f"{path} is not the file that its config.json describes (sha256 differs): fetch the whole folder again."
-        )
-    start = 8 + int.from_bytes(data[:8], "little")
-    arrays = {}
-    for name, entry in header.items():
-        array = _tensor(data, start, entry)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise BitjetsError(f"{path}: the tensor {name} holds NaN or infinity: fetch the file again.")
-        arrays[name] = array
-    return arrays
+
+
+def _sha256(file: BinaryIO) -> str:
+    """sha256 of a whole file, block by block."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def write_weights(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
@@ -81,25 +101,32 @@ def write_weights(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
     BitjetsError where one holds NaN or infinity: no such file is ever written.
     """
     header: dict[str, Any] = {}
-    blobs = []
     offset = 0
     for name in sorted(arrays):
         array = np.asarray(arrays[name])
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise BitjetsError(f"the tensor {name} holds NaN or infinity, so {path.name} was not written.")
-        blob = array.astype(array.dtype.newbyteorder("<")).tobytes()  # row-major
         header[name] = {
             "dtype": NAMES[array.dtype],
             "shape": list(array.shape),
-            "data_offsets": [offset, offset + len(blob)],
+            "data_offsets": [offset, offset + array.nbytes],
         }
-        offset += len(blob)
-        blobs.append(blob)
+        offset += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % HEADER_ALIGNMENT)
-    data = b"".join([len(text).to_bytes(8, "little"), text, *blobs])
-    atomic_write_bytes(path, data)
-    return hashlib.sha256(data).hexdigest()
+    digest = hashlib.sha256()
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        for part in _parts(text, arrays):  # one at a time: together they may be large
+            digest.update(part)
+            file.write(part)
+    return digest.hexdigest()
+
+
+def _parts(header: bytes, arrays: Mapping[str, np.ndarray]) -> Iterator[bytes]:
+    yield len(header).to_bytes(8, "little") + header
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        yield array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()  # row-major
 
 
 def check_tensors(path: Path, arrays: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]]) -> None:
@@ -116,16 +143,18 @@ def check_tensors(path: Path, arrays: Mapping[str, np.ndarray], expected: Mappin
         )
 
 
-def _read_header(path: Path, data: bytes) -> dict[str, Entry]:
-    """The header's entries in the order of the file, after all checks."""
+def _read_header(path: Path, file: BinaryIO) -> tuple[int, dict[str, Entry]]:
+    """(where the tensors begin, the header's entries in the order of the file), after all checks."""
 
     def damaged(reason: str) -> NoReturn:
         raise BitjetsError(f"{path} is damaged or no safetensors file ({reason}): fetch it again.")
 
-    if len(data) < 8:
-        damaged(f"only {len(data)} bytes")
-    size = int.from_bytes(data[:8], "little")
-    if size > min(len(data) - 8, LARGEST_HEADER):
+    length = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if length < 8:
+        damaged(f"only {length} bytes")
+    size = int.from_bytes(file.read(8), "little")
+    if size > min(length - 8, LARGEST_HEADER):
         damaged("truncated header")
     names: list[str] = []
 
@@ -136,7 +165,7 @@ def _read_header(path: Path, data: bytes) -> dict[str, Entry]:
         return dict(pairs)
 
     try:
-        values = json.loads(data[8 : 8 + size].decode(), object_pairs_hook=unique)
+        values = json.loads(file.read(size).decode(), object_pairs_hook=unique)
         if not isinstance(values, dict):
             raise ValueError("no object")
         values.pop("__metadata__", None)
@@ -149,10 +178,10 @@ def _read_header(path: Path, data: bytes) -> dict[str, Entry]:
             damaged(f"the tensor {name} overlaps another or leaves a hole")
         position = entry.end
         names.append(name)
-    if 8 + size + position != len(data):
-        missing = 8 + size + position - len(data)
+    if 8 + size + position != length:
+        missing = 8 + size + position - length
         damaged(f"{missing} bytes are missing" if missing > 0 else f"{-missing} bytes too many")
-    return {name: entries[name] for name in names}
+    return 8 + size, {name: entries[name] for name in names}
 
 
 def _entry(value: Any) -> Entry:
@@ -171,10 +200,10 @@ def _entry(value: Any) -> Entry:
     return Entry(dtype, shape, begin, end)
 
 
-def _tensor(data: bytes, start: int, entry: Entry) -> np.ndarray:
-    """A copy of one tensor."""
+def _tensor(data: bytes, entry: Entry) -> np.ndarray:
+    """One tensor, as a writable array."""
     stored = "<u2" if entry.dtype == "BF16" else DTYPES[entry.dtype]
-    flat = np.frombuffer(data, dtype=stored, count=math.prod(entry.shape), offset=start + entry.begin)
+    flat = np.frombuffer(data, dtype=stored)
     if entry.dtype == "BF16":  # the upper half of a float32
         flat = (flat.astype(np.uint32) << 16).view(np.float32)
     return flat.reshape(entry.shape).copy()

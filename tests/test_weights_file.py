@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bitjets_mlx import weights_file
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.weights_file import check_tensors, read_weights, write_weights
+from bitjets_mlx.weights_file import Arrays, check_tensors, read_weights, write_weights
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -186,12 +188,11 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     write_weights(path, arrays())
     before = path.read_bytes()
 
-    def full(self: Path, data: bytes) -> int:
-        with open(self, "wb") as file:
-            file.write(data[:10])
+    def full(header: bytes, arrays: Arrays) -> Iterator[bytes]:
+        yield header[:10]
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(weights_file, "_parts", full)
     with pytest.raises(OSError, match="No space"):
         write_weights(path, {"x": np.ones(9)})
     monkeypatch.undo()

@@ -7,9 +7,11 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from bitjets_mlx.acoustic.cpu_attention import attention_fused, attention_plain
+from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.ternary.cpu_training import prefers_fused
 from bitjets_mlx.ternary.layers import Amount, BitConv1d, BitLinear
 
+LAYER_NORM_EPS = 1e-12
 MASKED = -1e9  # not -inf: a row that is masked all over must not become NaN
 
 
@@ -57,11 +59,11 @@ def split_key(key: mx.array | None, parts: int) -> list[mx.array | None]:
 class SelfAttention(nn.Module):
     """Multi-head self-attention with ternary projections."""
 
-    def __init__(self, width: int, heads: int, ternary: bool) -> None:
+    def __init__(self, width: int, heads: int, ternary: bool, norm: bool) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = BitLinear(width, 3 * width, ternary)
-        self.out = BitLinear(width, width, ternary)
+        self.qkv = BitLinear(width, 3 * width, ternary, norm)
+        self.out = BitLinear(width, width, ternary, norm)
 
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount, residual: mx.array | None = None) -> mx.array:
         """x (B, T, D), mask (B, T, 1) -> (B, T, D)."""
@@ -76,25 +78,38 @@ class SelfAttention(nn.Module):
 
 
 class FftBlock(nn.Module):
-    """Self-attention, then a convolutional feed-forward layer; both residuals additive, x + F(x)."""
+    """Self-attention, then a convolutional feed-forward layer; both residuals additive, x + F(x).
 
-    def __init__(self, width: int, heads: int, feed_forward: int, kernel: int, dropout: float, ternary: bool) -> None:
+    RMSNorm sits inside every ternary layer; with `config.norm` "layer" (JETS of ESPnet) LayerNorm before the two.
+    """
+
+    def __init__(self, config: AcousticConfig, feed_forward: int, dropout: float) -> None:
         super().__init__()
-        self.attention = SelfAttention(width, heads, ternary)
-        self.expand = BitConv1d(width, feed_forward, kernel, ternary)
-        self.contract = BitLinear(feed_forward, width, ternary)
+        width, ternary, norm = config.width, config.ternary, config.norm == "rms"
+        self.attention = SelfAttention(width, config.heads, ternary, norm)
+        self.expand = BitConv1d(width, feed_forward, config.kernel, ternary, norm)
+        self.contract = BitConv1d(feed_forward, width, config.contract_kernel, ternary, norm)
+        if not norm:
+            self.attention_norm, self.feed_forward_norm = layer_norm(width), layer_norm(width)
         self.dropout = dropout
 
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None) -> mx.array:
         """x (B, T, D), mask (B, T, 1) -> (B, T, D), zero beyond each utterance's end."""
         first, second = split_key(key, 2)
+        normed = self.attention_norm(x) if "attention_norm" in self else x
         if key is None:  # no dropout comes between: the layers add the residual themselves
-            x = self.attention(x, mask, amount, x)
+            x = self.attention(normed, mask, amount, x)
         else:
-            x = x + dropout(self.attention(x, mask, amount), self.dropout, first)
-        hidden = self.expand(x, mask, amount, "relu")  # (B, T, F)
+            x = x + dropout(self.attention(normed, mask, amount), self.dropout, first)
+        normed = self.feed_forward_norm(x) if "feed_forward_norm" in self else x
+        hidden = self.expand(normed, mask, amount, "relu")  # (B, T, F)
         if key is None:
             x = self.contract(hidden, mask, amount, None, x)
         else:
             x = x + dropout(self.contract(hidden, mask, amount), self.dropout, second)
         return x * mask.astype(x.dtype)
+
+
+def layer_norm(width: int) -> nn.LayerNorm:
+    """LayerNorm as ESPnet has it."""
+    return nn.LayerNorm(width, eps=LAYER_NORM_EPS)

@@ -1,7 +1,8 @@
 """BitJETS, read from top to bottom: encoder -> variance adaptor -> Gaussian upsampling -> decoder -> mel, F0, voicing.
 
-JETS (arXiv:2203.16852) with ternary FFT blocks and predictors (BitNet b1.58, arXiv:2402.17764). Everything in here is
-in normalised units (mel per band, log F0 and energy per speaker); `Voice` knows the statistics.
+JETS (arXiv:2203.16852) with ternary FFT blocks and predictors (BitNet b1.58, arXiv:2402.17764); with the fields of
+`AcousticConfig` that say so, the full-precision JETS of ESPnet. Everything in here is in normalised units (mel per
+band, log F0 and energy per speaker); `Voice` knows the statistics.
 """
 
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from bitjets_mlx.acoustic.aligner import Aligner
-from bitjets_mlx.acoustic.blocks import Embedding, FftBlock, sinusoids, split_key
+from bitjets_mlx.acoustic.blocks import Embedding, FftBlock, layer_norm, sinusoids, split_key
 from bitjets_mlx.acoustic.variance import VariancePredictor, gaussian_upsampling
 from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.ternary.layers import Amount
@@ -26,7 +27,10 @@ class Variance(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """What the decoder says, a row a frame: mel (B, T, 80), log_f0 (B, T), voicing logits (B, T)."""
+    """What the decoder says, a row a frame: mel (B, T, 80), log_f0 (B, T), voicing logits (B, T).
+
+    A model without a mel projection (`config.mel`) has its states (B, T, D) in place of the mel, and no F0.
+    """
 
     mel: mx.array
     log_f0: mx.array
@@ -47,15 +51,22 @@ class BitJets(nn.Module):
         self.embedding = Embedding(config.symbols, width)
         self.speaker_embedding = Embedding(config.speakers, width)
         self.position_scale = mx.full((2,), 0.3)  # encoder, decoder
-        self.encoder = [_block(config, config.dropout) for _ in range(config.encoder_layers)]
-        self.duration = _predictor(config)
-        self.pitch = _predictor(config)
-        self.energy = _predictor(config)
-        self.pitch_embedding = nn.Linear(1, width)
-        self.energy_embedding = nn.Linear(1, width)
-        self.decoder = [_block(config, config.decoder_dropout) for _ in range(config.decoder_layers)]
-        self.final_gain = mx.ones((width,))
-        self.projection = nn.Linear(width, config.n_mels + 2)
+        feed_forward = config.feed_forward, config.decoder_feed_forward or config.feed_forward
+        self.encoder = [FftBlock(config, feed_forward[0], config.dropout) for _ in range(config.encoder_layers)]
+        common = (config.predictor_width, config.predictor_layers, config.predictor_kernel)
+        shapes = config.predictors or (common,) * 3
+        self.duration, self.pitch, self.energy = (
+            VariancePredictor(config, shape, config.predictor_dropout) for shape in shapes
+        )
+        self.pitch_embedding = _variance_embedding(config)
+        self.energy_embedding = _variance_embedding(config)
+        self.decoder = [FftBlock(config, feed_forward[1], config.decoder_dropout) for _ in range(config.decoder_layers)]
+        if config.norm == "rms":
+            self.final_gain = mx.ones((width,))
+        else:
+            self.encoder_norm, self.decoder_norm = layer_norm(width), layer_norm(width)
+        if config.mel:
+            self.projection = nn.Linear(width, config.n_mels + 2)
         if with_aligner:
             self.aligner = Aligner(config.symbols, config.n_mels, width, config.aligner_width)
 
@@ -72,6 +83,8 @@ class BitJets(nn.Module):
         x = (x * mask).astype(self.dtype)  # (B, N, D)
         for block, block_key in zip(self.encoder, split_key(key, len(self.encoder)), strict=True):
             x = block(x, mask, amount, block_key)
+        if "encoder_norm" in self:
+            x = self.encoder_norm(x)
         speaker = self.speaker_embedding(speakers)[:, None]  # (B, 1, D)
         return (x + speaker.astype(self.dtype)) * mask.astype(self.dtype)
 
@@ -100,20 +113,25 @@ class BitJets(nn.Module):
         states = states + self.pitch_embedding(variance.pitch[..., None]).astype(self.dtype)
         states = states + self.energy_embedding(variance.energy[..., None]).astype(self.dtype)  # (B, N, D)
         frames = frame_mask.shape[1]
-        x = gaussian_upsampling(states, durations, mask, frames)  # (B, T, D)
+        x = gaussian_upsampling(states, durations, mask, frames, self.config.frame_centre)  # (B, T, D)
         x = ((x + self.position_scale[1] * sinusoids(frames, self.config.width)) * frame_mask).astype(self.dtype)
         for block, block_key in zip(self.decoder, split_key(key, len(self.decoder)), strict=True):
             x = block(x, frame_mask, amount, block_key)
-        x = mx.fast.rms_norm(x.astype(mx.float32), self.final_gain, RMS_EPS)
+        x = x.astype(mx.float32)
+        x = self.decoder_norm(x) if "decoder_norm" in self else mx.fast.rms_norm(x, self.final_gain, RMS_EPS)
+        if not self.config.mel:
+            nothing = mx.zeros(x.shape[:2])
+            return Frames(x * frame_mask, nothing, nothing)
         out = self.projection(x) * frame_mask  # (B, T, 82)
         n_mels = self.config.n_mels
         return Frames(out[..., :n_mels], out[..., n_mels], out[..., n_mels + 1])
 
 
-def whole_durations(log_durations: mx.array, mask: mx.array, speed: float = 1.0) -> mx.array:
-    """Predicted log(frames + 1) (B, N) -> whole frames (B, N): at least 1 a token, 0 beyond the end."""
-    frames = mx.round((mx.exp(log_durations) - 1.0) / speed)
-    return mx.maximum(frames, 1.0) * mask[..., 0]
+def whole_durations(log_durations: mx.array, mask: mx.array, speed: float = 1.0, least: int = 1) -> mx.array:
+    """Predicted log(frames + 1) (B, N) -> whole frames (B, N): at least `least` a token, 0 beyond the end."""
+    frames = mx.maximum(mx.round((mx.exp(log_durations) - 1.0) / speed), float(least))
+    silent = mx.sum(frames * mask[..., 0], axis=1, keepdims=True) == 0  # only where `least` is 0
+    return mx.where(silent, 1.0, frames) * mask[..., 0]
 
 
 def length_mask(lengths: mx.array, size: int) -> mx.array:
@@ -121,16 +139,8 @@ def length_mask(lengths: mx.array, size: int) -> mx.array:
     return (mx.arange(size)[None, :] < lengths[:, None]).astype(mx.float32)[..., None]
 
 
-def _block(config: AcousticConfig, dropout: float) -> FftBlock:
-    return FftBlock(config.width, config.heads, config.feed_forward, config.kernel, dropout, config.ternary)
-
-
-def _predictor(config: AcousticConfig) -> VariancePredictor:
-    return VariancePredictor(
-        config.width,
-        config.predictor_width,
-        config.predictor_layers,
-        config.predictor_kernel,
-        config.predictor_dropout,
-        config.ternary,
-    )
+def _variance_embedding(config: AcousticConfig) -> nn.Module:
+    """One number a token -> (B, N, D)."""
+    if config.variance_kernel == 1:
+        return nn.Linear(1, config.width)
+    return nn.Conv1d(1, config.width, config.variance_kernel, padding=config.variance_kernel // 2)

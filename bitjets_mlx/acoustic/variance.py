@@ -4,35 +4,51 @@ Gaussian upsampling as in JETS (arXiv:2203.16852, section 2.1; Non-Attentive Tac
 import mlx.core as mx
 import mlx.nn as nn
 
-from bitjets_mlx.acoustic.blocks import MASKED, dropout, split_key
+from bitjets_mlx.acoustic.blocks import MASKED, dropout, layer_norm, split_key
+from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.ternary.layers import Amount, BitConv1d
 
 UPSAMPLING_DELTA = 0.1
 
 
 class VariancePredictor(nn.Module):
-    """Ternary convolutions with ReLU, then a full-precision head: one number a token."""
+    """Ternary convolutions with ReLU, then a full-precision head: one number a token.
 
-    def __init__(self, inputs: int, width: int, layers: int, kernel: int, dropout: float, ternary: bool) -> None:
+    RMSNorm sits inside every convolution; with `config.norm` "layer" (JETS of ESPnet) LayerNorm behind the ReLU.
+    """
+
+    def __init__(self, config: AcousticConfig, shape: tuple[int, int, int], dropout: float) -> None:
         super().__init__()
-        self.layers = [BitConv1d(inputs if i == 0 else width, width, kernel, ternary) for i in range(layers)]
+        width, layers, kernel = shape
+        norm = config.norm == "rms"
+        self.layers = [
+            BitConv1d(config.width if i == 0 else width, width, kernel, config.ternary, norm) for i in range(layers)
+        ]
+        if not norm:
+            self.norms = [layer_norm(width) for _ in range(layers)]
         self.head = nn.Linear(width, 1)
         self.dropout = dropout
 
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None) -> mx.array:
         """x (B, N, D), mask (B, N, 1) -> (B, N)."""
-        for layer, layer_key in zip(self.layers, split_key(key, len(self.layers)), strict=True):
-            x = dropout(layer(x, mask, amount, "relu"), self.dropout, layer_key)
+        for index, layer_key in enumerate(split_key(key, len(self.layers))):
+            x = self.layers[index](x, mask, amount, "relu")
+            if "norms" in self:
+                x = self.norms[index](x)
+            x = dropout(x, self.dropout, layer_key)
         return self.head(x.astype(mx.float32))[..., 0] * mask[..., 0]
 
 
-def gaussian_upsampling(tokens: mx.array, durations: mx.array, mask: mx.array, frames: int) -> mx.array:
+def gaussian_upsampling(
+    tokens: mx.array, durations: mx.array, mask: mx.array, frames: int, centre: float = 0.5
+) -> mx.array:
     """Frame t is a mixture of tokens weighted by exp(-delta (t - c_n)^2), c_n being the centre of token n.
 
-    tokens (B, N, D); durations (B, N) in frames, zero beyond the end; mask (B, N, 1) -> (B, frames, D).
+    tokens (B, N, D); durations (B, N) in frames, zero beyond the end; mask (B, N, 1) -> (B, frames, D). `centre` is
+    where in a frame t is counted: ESPnet takes its beginning, 0.
     """
     centres = mx.cumsum(durations, axis=1) - durations / 2  # (B, N)
-    times = mx.arange(frames, dtype=mx.float32)[None, :, None] + 0.5
+    times = mx.arange(frames, dtype=mx.float32)[None, :, None] + centre
     scores = -UPSAMPLING_DELTA * mx.square(times - centres[:, None, :])  # (B, T, N)
     scores = scores + ((mask - 1.0) * -MASKED).transpose(0, 2, 1)
     return mx.softmax(scores, axis=-1).astype(tokens.dtype) @ tokens

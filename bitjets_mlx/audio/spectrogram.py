@@ -173,14 +173,25 @@ def energy(magnitudes: mx.array) -> mx.array:
 
 @lru_cache(maxsize=8)
 def mel_filterbank(config: AudioConfig) -> np.ndarray:
-    """Triangles on Slaney's mel scale, each of unit area ("Slaney norm"): (n_mels, n_fft / 2 + 1)."""
+    """Triangles on the mel scale of `config`, by default Slaney's and of unit area: (n_mels, n_fft / 2 + 1)."""
     bins = np.linspace(0.0, config.sample_rate / 2, config.n_fft // 2 + 1)
-    edges = _mel_to_hz(np.linspace(_hz_to_mel(config.f_min), _hz_to_mel(config.f_max), config.n_mels + 2))
+    to_mel, to_hz = (_htk_hz_to_mel, _htk_mel_to_hz) if config.mel_scale == "htk" else (_hz_to_mel, _mel_to_hz)
+    edges = to_hz(np.linspace(to_mel(config.f_min), to_mel(config.f_max), config.n_mels + 2))
     ramps = edges[:, None] - bins[None, :]  # (n_mels + 2, bins)
     widths = np.diff(edges)[:, None]
     rising, falling = -ramps[:-2] / widths[:-1], ramps[2:] / widths[1:]
     weights = np.maximum(0.0, np.minimum(rising, falling))  # (n_mels, bins)
-    return (weights * (2.0 / (edges[2:] - edges[:-2]))[:, None]).astype(np.float32)
+    if config.mel_norm == "slaney":
+        weights = weights * (2.0 / (edges[2:] - edges[:-2]))[:, None]
+    return weights.astype(np.float32)
+
+
+def _htk_hz_to_mel(hz: float) -> float:
+    return float(2595.0 * np.log10(1.0 + hz / 700.0))
+
+
+def _htk_mel_to_hz(mel: np.ndarray) -> np.ndarray:
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
 
 
 # Slaney's Auditory Toolbox: linear to 1 kHz (200/3 Hz a mel), then 27 logarithmic steps per factor 6.4.

@@ -26,14 +26,16 @@ class BitConv1d(nn.Module):
     In training (`self.training`) the latent weights are quantised on the fly; `amount` blends from full precision (0)
     to quantised (1, or None). Otherwise the products are exact integer sums (`bit_conv1d`), and a voice that was
     loaded from packed weights holds trits (`freeze_trits`) instead of latent weights. `ternary=False` is the same
-    layer in full precision. The products have the type of `x`; what quantisation measures is always fp32.
+    layer in full precision, `norm=False` one without RMSNorm. The products have the type of `x`; what quantisation
+    measures is always fp32.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, ternary: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, ternary: bool = True, norm: bool = True) -> None:
         super().__init__()
         if kernel % 2 == 0:
             raise ValueError("the kernel must be odd, so that the output is as long as the input")
-        self.gain = mx.ones((inputs,))
+        if norm:
+            self.gain = mx.ones((inputs,))
         self.weight = mx.random.normal((outputs, kernel, inputs)) / math.sqrt(inputs * kernel)
         self.bias = mx.zeros((outputs,))
         self.ternary = ternary
@@ -51,11 +53,13 @@ class BitConv1d(nn.Module):
         `activation` ("relu") and `residual` (B, T, O), which is added last, cost nothing where the kernels run.
         """
         if self.ternary and not self.training:
-            return bit_conv1d(x, mask, self.gain, *self._held(), self.bias, activation, residual)
-        if self.ternary and amount is None and prefers_fused(x) and not trains_packed():
+            return bit_conv1d(
+                x, mask, self.gain if "gain" in self else None, *self._held(), self.bias, activation, residual
+            )
+        if self.ternary and "gain" in self and amount is None and prefers_fused(x) and not trains_packed():
             out = convolve(rms_norm_fused(x, self.gain, mask), fake_quantised_weights(self.weight))
         else:
-            x = rms_norm_plain(x, self.gain, mask)
+            x = rms_norm_plain(x, self.gain, mask) if "gain" in self else x * mask.astype(x.dtype)
             out = self._train(x, amount) if self.ternary else convolve(x, self.weight)
         out = out + self.bias.astype(x.dtype)
         if activation == "relu":
@@ -82,11 +86,21 @@ class BitConv1d(nn.Module):
 
     def freeze_trits(self, trits: np.ndarray, beta: mx.array) -> None:
         """Hold these trits (O, K, I), packed, and never derive beta again; the layer cannot be trained any more."""
-        self.weight, self.beta = hold(trits), beta
+        self.weight, self.beta = hold(trits, plain="gain" not in self), beta
 
 
 class BitLinear(BitConv1d):
     """A BitConv1d of kernel 1: a linear layer over the last axis."""
 
-    def __init__(self, inputs: int, outputs: int, ternary: bool = True) -> None:
-        super().__init__(inputs, outputs, kernel=1, ternary=ternary)
+    def __init__(self, inputs: int, outputs: int, ternary: bool = True, norm: bool = True) -> None:
+        super().__init__(inputs, outputs, kernel=1, ternary=ternary, norm=norm)
+
+
+def _convolve(x: mx.array, weight: mx.array) -> mx.array:
+    """Convolution as one matrix product over side-by-side frames: (B, T, I), (O, K, I) -> (B, T, O)."""
+    outputs, taps, inputs = weight.shape
+    if taps > 1:
+        length, reach = x.shape[1], taps // 2
+        padded = mx.pad(x, [(0, 0), (reach, reach), (0, 0)])  # (B, T + K - 1, I)
+        x = mx.concatenate([padded[:, tap : tap + length] for tap in range(taps)], axis=-1)  # (B, T, K I)
+    return x @ weight.astype(x.dtype).reshape(outputs, taps * inputs).T

@@ -49,9 +49,12 @@ def available(name: str) -> bool:
     return name == "blas" or (not on_gpu and cpu.available())
 
 
-def hold(trits: np.ndarray) -> mx.array:
-    """What a packed voice keeps in memory of trits (O, K, I) int8, as the current backend wants them."""
-    chosen = backend()
+def hold(trits: np.ndarray, plain: bool = False) -> mx.array:
+    """What a packed voice keeps in memory of trits (O, K, I), as the current backend wants them.
+
+    `plain`: as blas wants them, for layers without RMSNorm, which the kernels do not know.
+    """
+    chosen = "blas" if plain else backend()
     trits = trits.transpose(1, 0, 2)  # (K, O, I): a tap's weights lie together, and no product needs a copy
     if chosen in ("metal", "cuda"):
         return mx.array(pack_codes(trits))  # (K, O, W) uint32, W = ceil(I / 32) * 2
@@ -63,7 +66,7 @@ def hold(trits: np.ndarray) -> mx.array:
 def bit_conv1d(
     x: mx.array,
     mask: mx.array,
-    gain: mx.array,
+    gain: mx.array | None,
     held: mx.array,
     beta: mx.array,
     bias: mx.array,
@@ -72,16 +75,17 @@ def bit_conv1d(
 ) -> mx.array:
     """A whole ternary layer for inference: RMSNorm, int8 quantisation, ternary convolution, activation, residual.
 
-    x (B, T, I); mask (B, T, 1); gain (I,); held: as `hold` made it, its type says for which backend; beta () or (O,);
+    x (B, T, I); mask (B, T, 1); gain (I,), or None for no
+    RMSNorm; held: as `hold` made it, its type says for which backend; beta () or (O,);
     bias (O,); activation None or "relu"; residual (B, T, O). Returns (B, T, O) of x's type. Stride 1 and "same" zero
     padding; a kernel of 1 is a linear layer.
     """
-    if held.dtype == mx.uint8:
+    if held.dtype == mx.uint8 and gain is not None:
         return cpu.bit_conv1d(x, mask, gain, held, beta, bias, RMS_EPS, activation, residual)
-    if held.dtype == mx.uint32 and backend() == "metal":
+    if held.dtype == mx.uint32 and gain is not None and backend() == "metal":
         integers, inverse_scale = metal.quantise(x, gain, mask, RMS_EPS)
         return metal.product(integers, inverse_scale, held, beta, bias, activation, residual, dtype=x.dtype)
-    normed = mx.fast.rms_norm(x, gain.astype(x.dtype), RMS_EPS) * mask.astype(x.dtype)
+    normed = (x if gain is None else mx.fast.rms_norm(x, gain.astype(x.dtype), RMS_EPS)) * mask.astype(x.dtype)
     whole, scale = int8_activations(normed.astype(mx.float32))
     sums = tap_sums_of_codes(whole, held) if held.dtype == mx.uint32 else tap_sums(whole, held)
     out = (scaled_taps(sums, scale, bias.shape[0]) * beta).astype(x.dtype) + bias.astype(x.dtype)

@@ -6,6 +6,7 @@ Rounding is half to even everywhere, which is what `mx.round` and `numpy.rint` d
 from typing import cast
 
 import mlx.core as mx
+import numpy as np
 
 WEIGHT_EPS = 1e-5
 ACTIVATION_EPS = 1e-5
@@ -20,6 +21,18 @@ def ternary_weights(weight: mx.array) -> tuple[mx.array, mx.array]:
     beta = mx.mean(mx.abs(weight))
     trits = mx.clip(mx.round(weight / (beta + WEIGHT_EPS)), -1.0, 1.0)
     return trits, beta
+
+
+def clamped_ternary_weights(weight: mx.array) -> tuple[mx.array, mx.array]:
+    """The same as PyTorch BitJETS has it: beta = max(mean|W|, 1e-5), trits = round(clip(W / beta, -1, 1))."""
+    beta = mx.maximum(mx.mean(mx.abs(weight)), WEIGHT_EPS)
+    return mx.round(mx.clip(weight / beta, -1.0, 1.0)), beta
+
+
+def clamped_trits(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`clamped_ternary_weights` on the host, the mean in float64: one ulp of beta may decide over a weight."""
+    beta = np.float32(max(np.abs(weight).mean(dtype=np.float64), WEIGHT_EPS))
+    return np.rint(np.clip(weight / beta, -1.0, 1.0)).astype(np.int8), np.array(beta)
 
 
 def int8_activations(x: mx.array) -> tuple[mx.array, mx.array]:

@@ -87,9 +87,9 @@ class HifiganGenerator(nn.Module):
         self.config = config
         if config.resblock not in ("1", "2"):
             raise BitjetsError(f'HiFi-GAN has resblock "1" or "2", not {config.resblock!r}: mend its config.json.')
-        if math.prod(config.upsample_rates) != 256:
+        if math.prod(config.upsample_rates) != config.hop_size:
             raise BitjetsError(
-                f"HiFi-GAN's upsample_rates {config.upsample_rates} must multiply to the hop of 256: "
+                f"HiFi-GAN's upsample_rates {config.upsample_rates} must multiply to the hop of {config.hop_size}: "
                 "mend its config.json."
             )
         block: type[ResBlock1] | type[ResBlock2] = ResBlock1 if config.resblock == "1" else ResBlock2

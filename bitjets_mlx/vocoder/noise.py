@@ -25,7 +25,7 @@ FILE = Path(__file__).with_name("even_noise.npy")
 
 @lru_cache(maxsize=1)
 def even_noise_table() -> mx.array:
-    """One loop of the noise, (65536,), unit variance: what `make_even_noise` made, from a file, since it takes a while."""
+    """One loop of the noise, (65536,), unit variance: from a file, since `make_even_noise` takes a while."""
     return mx.array(np.load(FILE).astype(np.float32) / STEPS)
 
 

@@ -1,0 +1,58 @@
+"""A ternary convolution whose activation scale looks at a whole utterance, as the PyTorch BitJETS has it."""
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from bitjets_mlx.ternary.layers import Amount
+from bitjets_mlx.ternary.matmul import convolve
+from bitjets_mlx.ternary.quantise import ACTIVATION_EPS, ACTIVATION_MAX, blend, clamped_ternary_weights
+
+
+class UtteranceBitConv1d(nn.Module):
+    """Quantise -> ternary convolution over time, "same" zero padding, no bias, no norm.
+
+    `by_channel`: gamma (B, 1, C) is each channel's largest |x| over time, and output channel c is rescaled by the gamma
+    of input channel c. Otherwise gamma (B, 1, 1) is that of the whole utterance. Packed weights are taken up by
+    `freeze_trits`, as in `BitConv1d`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, by_channel: bool) -> None:
+        super().__init__()
+        if by_channel and inputs != outputs:
+            raise ValueError("scales by channel need as many outputs as inputs")
+        self.weight = mx.random.normal((outputs, kernel, inputs)) / math.sqrt(inputs * kernel)
+        self.ternary, self.by_channel = True, by_channel
+
+    def __call__(self, x: mx.array, mask: mx.array, amount: Amount = None) -> mx.array:
+        """x (B, T, C), mask (B, T, 1) with zeros beyond each utterance's end -> (B, T, O)."""
+        x = x * mask
+        axes = 1 if self.by_channel else (1, 2)
+        gamma = mx.maximum(mx.max(mx.abs(x), axis=axes, keepdims=True), ACTIVATION_EPS)
+        scaled = x * ACTIVATION_MAX / gamma
+        integers = mx.round(mx.clip(scaled, -128.0, 127.0))
+        trits, beta = self.trits()
+        if not self.training:
+            return convolve(integers, trits) * (beta * gamma / ACTIVATION_MAX)
+        # Straight through: forward the quantised values, backward as if they were not.
+        integers = _warmed(scaled, scaled + mx.stop_gradient(integers - scaled), amount)
+        weight = _warmed(self.weight, self.weight + mx.stop_gradient(trits * beta - self.weight), amount)
+        return convolve(integers, weight) * (gamma / ACTIVATION_MAX)
+
+    def trits(self) -> tuple[mx.array, mx.array]:
+        """(trits (O, K, I), beta): the frozen ones, or those of the latent weights."""
+        if "beta" in self:
+            return self.weight, self.beta
+        return clamped_ternary_weights(self.weight)
+
+    def freeze_trits(self, trits: np.ndarray, beta: mx.array) -> None:
+        """Hold these trits and never derive beta again; the layer cannot be trained any more."""
+        self.weight, self.beta = mx.array(trits.astype(np.float32)), beta
+
+
+def _warmed(full: mx.array, quantised: mx.array, amount: Amount) -> mx.array:
+    if amount is None:
+        return quantised
+    return full if isinstance(amount, float) and amount == 0.0 else blend(full, quantised, mx.array(amount))

@@ -1,0 +1,36 @@
+"""Text as the character-level BitJETS reads it: lower case, and whatever has no symbol left out."""
+
+import warnings
+
+from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.text.sentences import split_sentences
+
+CHARACTERS = tuple("_abcdefghijklmnopqrstuvwxyz!?,. ")  # index = position; 0 pads
+
+
+def spell(text: str) -> list[str]:
+    """The characters of one utterance; a warning names the letters and digits that are left out."""
+    lower = text.lower()
+    known = [letter for letter in lower if letter in CHARACTERS]
+    if not any(letter.isalpha() for letter in known):
+        raise BitjetsError(f"there is nothing to speak in {text[:40]!r}: this voice reads the letters a to z.")
+    lost = sorted({letter for letter in lower if letter not in CHARACTERS and letter.isalnum()})
+    if lost:
+        warnings.warn(
+            f"this voice has no symbol for {' '.join(lost[:10])}, which it leaves out: write numbers as words.",
+            stacklevel=2,
+        )
+    return known
+
+
+def spell_sentences(text: str, longest: int) -> list[list[str]]:
+    """The characters of every sentence; one with nothing speakable is left out if another has something."""
+    sentences, failure = [], None
+    for sentence in split_sentences(text, longest):
+        try:
+            sentences.append(spell(sentence))
+        except BitjetsError as error:
+            failure = failure or error
+    if not sentences:
+        raise failure or BitjetsError("there is no text to speak: give some words.")
+    return sentences

@@ -1,0 +1,249 @@
+"""From a checkpoint to a folder: the right mapping, the report, the folder written whole, and a first sentence."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from bitjets_mlx.audio.spectrogram import log_mel
+from bitjets_mlx.config import TORCHAUDIO_MEL, AudioConfig, HifiganConfig, identity_statistics
+from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.files import atomic_folder, atomic_write_bytes
+from bitjets_mlx.model_card import voice_card
+from bitjets_mlx.text.spelled import CHARACTERS
+from bitjets_mlx.torch_import.bitjets import bitjets_config, generation_by_name, map_bitjets
+from bitjets_mlx.torch_import.families import kind_of, open_source
+from bitjets_mlx.torch_import.hifigan import map_discriminators, map_generator, read_hifigan_config, recognised
+from bitjets_mlx.torch_import.source import Source, origin_of
+from bitjets_mlx.voice import FrameVocoder, Voice, load_vocoder, load_voice
+from bitjets_mlx.voice_folder import (
+    ACOUSTIC_FILE,
+    CONFIG_FILE,
+    DISCRIMINATORS_FILE,
+    VOCODER_FILE,
+    VoiceConfig,
+    read_config,
+    read_discriminators,
+    read_vocoder,
+    write_config,
+)
+from bitjets_mlx.weights_file import Arrays, read_weights, write_weights
+
+SENTENCE = "Hello there."
+SPEAKER = "default"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    kind: str = "auto"
+    config: Path | None = None
+    vocoder: Path | None = None
+    generation: str | None = None
+    pack: bool = False
+    ternary: bool = False
+    key_map: Path | None = None
+
+
+@dataclass
+class Converted:
+    """A folder before it is written: its configuration, the arrays of each file, and sentences to say."""
+
+    config: VoiceConfig
+    files: dict[str, Arrays] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+
+def convert(checkpoint: Path, output: Path, options: Options) -> Converted:
+    """Map a checkpoint and print the report; BitjetsError where tensors are unknown or missing."""
+    _check_output(output)
+    source = open_source(checkpoint, options.key_map)
+    kind = kind_of(source) if options.kind == "auto" else options.kind
+    _check_options(kind, options)
+    if kind == "bitjets":
+        converted = _bitjets(source, options)
+    elif kind == "hifigan":
+        converted = _hifigan(source, output, options)
+    else:
+        from bitjets_mlx.torch_import.jets import convert_jets
+
+        converted = Converted(*convert_jets(source, options.config, options.ternary))
+    _report(source)
+    return converted
+
+
+def _check_output(output: Path) -> None:
+    """Nothing that is not a voice is ever replaced."""
+    if output.is_dir() and any(output.iterdir()) and not (output / CONFIG_FILE).is_file():
+        raise BitjetsError(f"{output} holds something that is no voice: give the name of a new folder.")
+    if output.exists() and not output.is_dir():
+        raise BitjetsError(f"--output {output} is a file: give the name of a folder.")
+
+
+def _check_options(kind: str, options: Options) -> None:
+    """An option that has no meaning for a kind is not passed over in silence."""
+    foreign = {
+        "--generation": options.generation is not None and kind != "bitjets",
+        "--pack": options.pack and kind != "bitjets",
+        "--vocoder": options.vocoder is not None and kind != "bitjets",
+        "--ternary": options.ternary and kind != "espnet-jets",
+        "--config": options.config is not None and kind == "bitjets" and options.vocoder is None,
+    }
+    for flag, given in foreign.items():
+        if given:
+            raise BitjetsError(f"{flag} has no meaning for a checkpoint of kind {kind}: leave it out.")
+
+
+def _report(source: Source) -> None:
+    print(f"{source.path}:\n{source.table()}")
+    source.check_complete()
+
+
+# -- the families --------------------------------------------------------------------------------------------------
+
+
+def _bitjets(source: Source, options: Options) -> Converted:
+    generation = options.generation or generation_by_name(source.path)
+    config = bitjets_config(source, generation)
+    arrays = map_bitjets(source, config, options.pack)
+    why = "as --generation says" if options.generation else "by the file's name; --generation says otherwise"
+    voice = VoiceConfig(
+        audio=TORCHAUDIO_MEL,
+        acoustic=config,
+        statistics=identity_statistics(config.n_mels, 1),
+        speakers=(SPEAKER,),
+        symbols=CHARACTERS,
+        origin={"acoustic": origin_of(source.path) | {"generation": generation}},
+    )
+    converted = Converted(voice, {ACOUSTIC_FILE: arrays}, [f"generation: {generation} ({why})"])
+    if options.vocoder is not None:
+        _add_vocoder(converted, options.vocoder, options.config)
+        converted.said.append("mel: torchaudio's convention, mapped to the vocoder's (approximate)")
+    return converted
+
+
+def _add_vocoder(converted: Converted, vocoder: Path, config_file: Path | None) -> None:
+    """The vocoder of a folder, or of a HiFi-GAN checkpoint."""
+    if vocoder.is_dir():
+        if config_file is not None:
+            raise BitjetsError("--config has no meaning beside a vocoder folder, which has its own: leave it out.")
+        given = read_config(vocoder)
+        read_vocoder(vocoder, given)  # all the checks
+        arrays, config, audio = read_weights(vocoder / VOCODER_FILE), given.vocoder, given.vocoder_audio or given.audio
+        origin = given.origin.get("vocoder", {})
+    else:
+        source = open_source(vocoder, None)
+        arrays, config, audio = _generator(source, config_file, converted.said)
+        _report(source)
+        origin = origin_of(vocoder)
+    converted.files[VOCODER_FILE] = arrays
+    converted.config = replace(
+        converted.config,
+        vocoder=config,
+        vocoder_audio=audio if audio != converted.config.audio else None,
+        origin=converted.config.origin | {"vocoder": origin},
+    )
+
+
+def _generator(source: Source, config_file: Path | None, said: list[str]) -> tuple[Arrays, HifiganConfig, AudioConfig]:
+    """A HiFi-GAN generator, by its config.json or by its shapes."""
+    prefix = "generator." if "generator.conv_pre.bias" in source else ""
+    beside = source.path.with_name("config.json")
+    path = config_file or (beside if beside.is_file() else None)
+    if path is not None:
+        config, audio = read_hifigan_config(path)
+    else:
+        version, config = recognised(source, prefix)
+        audio = AudioConfig()
+        said.append(f"there is no config.json: taken for HiFi-GAN {version} by its shapes, mels up to 8000 Hz")
+    return map_generator(source, config, prefix), config, audio
+
+
+def _hifigan(source: Source, output: Path, options: Options) -> Converted:
+    """A generator, or the discriminators of a do_* file, which join a vocoder that is in the folder already."""
+    old = read_config(output) if (output / CONFIG_FILE).is_file() else None
+    if not any(name.startswith(("mpd.", "msd.")) for name in source.tensors):
+        said: list[str] = []
+        arrays, config, audio = _generator(source, options.config, said)
+        voice = VoiceConfig(audio=audio, vocoder=config, origin={"vocoder": origin_of(source.path)})
+        converted = Converted(voice, {VOCODER_FILE: arrays}, said)
+        if old is not None and old.discriminators and old.vocoder is None and old.acoustic is None:
+            _keep(converted, output, old, DISCRIMINATORS_FILE)
+            converted.config = replace(voice, discriminators=old.discriminators, origin=voice.origin | old.origin)
+        return converted
+    if options.config is not None:
+        raise BitjetsError("--config has no meaning for a do_* file: leave it out.")
+    discriminators, arrays = map_discriminators(source)
+    for prefix in ("optim_g.", "optim_d."):
+        source.drop(prefix, "state of the optimiser")
+    origin = {"discriminators": origin_of(source.path)}
+    voice = VoiceConfig(audio=AudioConfig(), discriminators=discriminators, origin=origin)
+    converted = Converted(voice, {DISCRIMINATORS_FILE: arrays})
+    if old is not None and isinstance(old.vocoder, HifiganConfig) and old.acoustic is None:
+        _keep(converted, output, old, VOCODER_FILE)
+        converted.config = replace(old, discriminators=discriminators, origin=old.origin | origin, files={})
+    else:
+        converted.said.append(
+            f"discriminators only: convert the generator g_* with --output {output} too, and train on from both"
+        )
+    return converted
+
+
+def _keep(converted: Converted, output: Path, old: VoiceConfig, name: str) -> None:
+    """A file of the folder that is about to be replaced."""
+    converted.files[name] = read_weights(output / name, old.files.get(name))
+    converted.said.append(f"{name} was in {output} already and stays")
+
+
+# -- writing, and a first sentence ---------------------------------------------------------------------------------
+
+
+def write_converted(output: Path, converted: Converted) -> Iterator[str]:
+    """Write the folder, read it back and speak with it before it counts; yields sentences on what was found."""
+    yield from converted.said
+    with atomic_folder(output) as scratch:
+        sha256 = {}
+        for name in list(converted.files):
+            sha256[name] = write_weights(scratch / name, converted.files.pop(name))  # two copies need not be there
+        write_config(scratch, replace(converted.config, files=sha256))
+        config = read_config(scratch)
+        read_discriminators(scratch, config)
+        if config.acoustic is not None:
+            yield _spoken(load_voice(scratch), converted.config)
+        elif config.vocoder is not None:
+            yield _sounded(load_vocoder(scratch))
+        card = voice_card(output.name, scratch, config, "", None)
+        atomic_write_bytes(scratch / "README.md", card.encode())
+    mx.clear_cache()
+
+
+def _spoken(voice: Voice, config: VoiceConfig) -> str:
+    """Speak the sentence; a voice of another language its own first symbols."""
+    try:
+        tokens = voice.sentences(SENTENCE)[0]
+        samples, what = voice.speak(phonemes=tokens), SENTENCE
+    except BitjetsError as error:
+        if "unknown symbol" not in str(error):
+            raise
+        tokens = list(config.symbols[2:12])
+        samples, what = voice.speak(phonemes=tokens), " ".join(tokens)
+    return _judged(samples, voice.sample_rate, f"spoke {what!r}")
+
+
+def _sounded(vocoder: FrameVocoder) -> str:
+    """A vowel of half a second through a bare vocoder."""
+    time = np.arange(vocoder.audio.sample_rate // 2) / vocoder.audio.sample_rate
+    phase = 2 * np.pi * (120.0 * time + 40.0 * time**2)
+    tone = np.stack([np.sin(number * phase) / number for number in range(1, 40)]).sum(axis=0)
+    mel = np.array(log_mel(mx.array((0.1 * tone).astype(np.float32))[None], vocoder.audio)[0])  # (T, 80)
+    return _judged(vocoder(mel), vocoder.audio.sample_rate, "sounded a built-in mel")
+
+
+def _judged(samples: np.ndarray, rate: int, what: str) -> str:
+    if not np.isfinite(samples).all():
+        raise BitjetsError("the converted model's samples hold NaN or infinity: is the checkpoint's training sound?")
+    peak = float(np.abs(samples).max())
+    return f"{what}: {len(samples) / rate:.2f} s, peak {peak:.3f}, no NaN"

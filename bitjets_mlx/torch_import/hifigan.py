@@ -1,0 +1,109 @@
+"""The official HiFi-GAN: generators `g_*` with V1, V2 and V3, and the discriminators in `do_*`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bitjets_mlx.config import HIFIGAN_VERSIONS, AudioConfig, DiscriminatorConfig, HifiganConfig, hifigan_discriminators
+from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.torch_import.convolution import take_plain, take_weight
+from bitjets_mlx.torch_import.source import Shape, Source
+from bitjets_mlx.vocoder.discriminators import Discriminators
+from bitjets_mlx.vocoder.hifigan import HifiganGenerator
+from bitjets_mlx.voice_folder import parameter_shapes
+from bitjets_mlx.weights_file import Arrays
+
+ARCHITECTURE = (
+    "resblock",
+    "upsample_rates",
+    "upsample_kernel_sizes",
+    "upsample_initial_channel",
+    "resblock_kernel_sizes",
+    "resblock_dilation_sizes",
+)
+AUDIO = {
+    "sampling_rate": "sample_rate",
+    "n_fft": "n_fft",
+    "hop_size": "hop",
+    "num_mels": "n_mels",
+    "fmin": "f_min",
+    "fmax": "f_max",
+}
+
+
+def read_hifigan_config(path: Path) -> tuple[HifiganConfig, AudioConfig]:
+    """The official config.json: architecture, and the convention of the mels that it was trained on."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BitjetsError(f"{path} cannot be read as HiFi-GAN's config.json ({error}).") from None
+    lacking = [name for name in ARCHITECTURE if not isinstance(values, dict) or name not in values]
+    if lacking:
+        raise BitjetsError(f"{path} is not HiFi-GAN's config.json (it has no {lacking[0]}): give the right --config.")
+    sound = {ours: values[theirs] for theirs, ours in AUDIO.items() if values.get(theirs) is not None}
+    audio = AudioConfig(**({"f_max": AudioConfig.sample_rate / 2} | sound if values.get("fmax", 0) is None else sound))
+    if values.get("win_size", audio.n_fft) != audio.n_fft:
+        raise BitjetsError(f"{path}: win_size {values['win_size']} differs from n_fft {audio.n_fft}, unlike here.")
+    for name in ("sample_rate", "n_fft", "hop", "n_mels"):
+        if getattr(audio, name) != getattr(AudioConfig(), name):
+            raise BitjetsError(
+                f"{path}: {name} is {getattr(audio, name)}, and voices here have {getattr(AudioConfig(), name)}: "
+                "take a vocoder of that."
+            )
+    architecture = {name: _tuples(values[name]) for name in ARCHITECTURE}
+    return HifiganConfig(**architecture | {"resblock": str(values["resblock"])}), audio
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def recognised(source: Source, prefix: str) -> tuple[str, HifiganConfig]:
+    """Which official version a generator without a config.json is, by its shapes."""
+    for version, config in HIFIGAN_VERSIONS.items():
+        names = {prefix + name for name in parameter_shapes(HifiganGenerator(config))}
+        bias = source.tensors.get(f"{prefix}conv_pre.bias")
+        there = {name for name in source.tensors if name.startswith(prefix) and name.endswith(".bias")}
+        same_names = {name for name in names if name.endswith(".bias")} == there
+        if same_names and bias is not None and bias.shape == (config.upsample_initial_channel,):
+            return version, config
+    raise BitjetsError(
+        f"{source.path} is none of HiFi-GAN's V1, V2 and V3, and no config.json lies beside it: give --config FILE."
+    )
+
+
+def map_generator(source: Source, config: HifiganConfig, prefix: str) -> Arrays:
+    """The arrays of vocoder.safetensors."""
+    model = _built(source, HifiganGenerator, config)
+    return {
+        name: _take(source, prefix + name, name, shape, name.startswith("ups."))
+        for name, shape in parameter_shapes(model).items()
+    }
+
+
+def _built(source: Source, build: Callable[[Any], Any], config: Any) -> Any:
+    try:
+        return build(config)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise BitjetsError(f"the configuration of {source.path} makes no model ({error}): mend it.") from None
+
+
+def _take(source: Source, theirs: str, ours: str, shape: Shape, transposed: bool) -> Any:
+    if ours.endswith(".bias"):
+        return take_plain(source, theirs, ours, shape)
+    return take_weight(source, theirs.removesuffix(".weight"), ours, shape, transposed)
+
+
+def map_discriminators(source: Source) -> tuple[DiscriminatorConfig, Arrays]:
+    """The arrays of discriminators.safetensors; spectral and weight normalisation are folded."""
+    config = hifigan_discriminators()
+    arrays = {}
+    for name, shape in parameter_shapes(Discriminators(config)).items():
+        _, number, *layer = name.split(".")  # members.3.layers.0.weight
+        index = int(number)
+        periods = len(config.periods)
+        member = f"mpd.discriminators.{index}" if index < periods else f"msd.discriminators.{index - periods}"
+        inner = f"convs.{layer[1]}" if layer[0] == "layers" else "conv_post"
+        arrays[name] = _take(source, f"{member}.{inner}.{layer[-1]}", name, shape, False)
+    return config, arrays

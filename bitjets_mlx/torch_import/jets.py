@@ -1,0 +1,293 @@
+"""ESPnet's JETS: a transformer FastSpeech 2 and a HiFi-GAN that reads its decoder's states.
+
+Becomes the same models as everything else here, in full precision: `AcousticConfig` with LayerNorm and without a mel
+projection, and `HifiganConfig` with as many inputs as the decoder has states. Sizes come from config.yaml.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitjets_mlx.acoustic.model import BitJets
+from bitjets_mlx.config import AcousticConfig, AudioConfig, FeatureStatistics, HifiganConfig
+from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.torch_import.convolution import take_plain, take_weight
+from bitjets_mlx.torch_import.source import Shape, Source, origin_of
+from bitjets_mlx.vocoder.hifigan import HifiganGenerator
+from bitjets_mlx.voice_folder import ACOUSTIC_FILE, VOCODER_FILE, VoiceConfig, parameter_shapes
+from bitjets_mlx.weights_file import Arrays
+
+LARGEST_YAML = 10 << 20
+DEFAULTS: dict[str, Any] = {  # of JETSGenerator where config.yaml is silent
+    "adim": 256,
+    "aheads": 2,
+    "elayers": 4,
+    "eunits": 1024,
+    "dlayers": 4,
+    "dunits": 1024,
+    "positionwise_layer_type": "conv1d",
+    "positionwise_conv_kernel_size": 1,
+    "use_scaled_pos_enc": True,
+    "encoder_normalize_before": True,
+    "decoder_normalize_before": True,
+    "encoder_concat_after": False,
+    "decoder_concat_after": False,
+    "reduction_factor": 1,
+    "encoder_type": "transformer",
+    "decoder_type": "transformer",
+    "use_gst": False,
+    "spk_embed_dim": None,
+    "langs": None,
+    "spks": None,
+    "pitch_embed_kernel_size": 9,
+    "energy_embed_kernel_size": 9,
+    "generator_out_channels": 1,
+    "generator_channels": 512,
+    "generator_kernel_size": 7,
+    "generator_upsample_scales": [8, 8, 2, 2],
+    "generator_upsample_kernel_sizes": [16, 16, 4, 4],
+    "generator_resblock_kernel_sizes": [3, 7, 11],
+    "generator_resblock_dilations": [[1, 3, 5], [1, 3, 5], [1, 3, 5]],
+    "generator_use_additional_convs": True,
+    "generator_bias": True,
+    "generator_nonlinear_activation": "LeakyReLU",
+    "generator_nonlinear_activation_params": {"negative_slope": 0.1},
+} | {
+    f"{what}_predictor_{part}": value
+    for what in ("duration", "pitch", "energy")
+    for part, value in (("layers", 2), ("chans", 384), ("kernel_size", 3))
+}
+ONLY = {  # what this model can be, of what ESPnet's could
+    "use_scaled_pos_enc": True,
+    "encoder_normalize_before": True,
+    "decoder_normalize_before": True,
+    "encoder_concat_after": False,
+    "decoder_concat_after": False,
+    "reduction_factor": 1,
+    "encoder_type": "transformer",
+    "decoder_type": "transformer",
+    "use_gst": False,
+    "generator_out_channels": 1,
+    "generator_kernel_size": 7,
+    "generator_bias": True,
+    "generator_nonlinear_activation": "LeakyReLU",
+    "generator_nonlinear_activation_params": {"negative_slope": 0.1},
+}
+BLOCK = (  # of encoder.encoders.N: ours -> theirs
+    (r"attention_norm\.", "norm1."),
+    (r"feed_forward_norm\.", "norm2."),
+    (r"attention\.out\.", "self_attn.linear_out."),
+    (r"expand\.", "feed_forward.w_1."),
+    (r"contract\.", "feed_forward.w_2."),
+)
+
+
+def convert_jets(
+    source: Source, config_file: Path | None, ternary: bool
+) -> tuple[VoiceConfig, dict[str, Arrays], list[str]]:
+    """The voice, its files, and what to say about it. `ternary`: latent weights for fine-tuning on mels."""
+    path = config_file or source.path.with_name("config.yaml")
+    values, tokens = _read_yaml(path)
+    prefix = "tts." if any(name.startswith("tts.") for name in source.tensors) else ""
+    acoustic = _acoustic_config(path, values, len(tokens))
+    vocoder = HifiganConfig(
+        resblock="1" if values["generator_use_additional_convs"] else "2",
+        upsample_rates=tuple(values["generator_upsample_scales"]),
+        upsample_kernel_sizes=tuple(values["generator_upsample_kernel_sizes"]),
+        upsample_initial_channel=values["generator_channels"],
+        resblock_kernel_sizes=tuple(values["generator_resblock_kernel_sizes"]),
+        resblock_dilation_sizes=tuple(map(tuple, values["generator_resblock_dilations"])),
+        n_mels=acoustic.width,
+        hop_size=math.prod(values["generator_upsample_scales"]),
+    )
+    try:
+        shapes = parameter_shapes(BitJets(acoustic)), parameter_shapes(HifiganGenerator(vocoder))
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise BitjetsError(f"{path} makes no model ({error}): does it belong to the checkpoint?") from None
+    files = {
+        ACOUSTIC_FILE: _map_acoustic(source, f"{prefix}generator.", shapes[0]),
+        VOCODER_FILE: _map_vocoder(source, f"{prefix}generator.generator.", shapes[1]),
+    }
+    statistics = _statistics(source, acoustic)
+    source.drop(f"{prefix}discriminator.", "not needed for speaking")
+    source.drop(f"{prefix}generator.alignment_module.", "not needed for speaking")
+    for name in ("feats_extract", "normalize", "pitch_extract", "energy_extract"):
+        source.drop(f"{name}.", "for training")
+    origin = origin_of(source.path)
+    voice = VoiceConfig(
+        audio=AudioConfig(sample_rate=values["sampling_rate"], hop=vocoder.hop_size),
+        acoustic=acoustic,
+        vocoder=vocoder,
+        statistics=statistics,
+        speakers=tuple(f"speaker{index}" for index in range(acoustic.speakers)) if values["spks"] else ("default",),
+        symbols=tokens,
+        origin={"acoustic": origin, "vocoder": origin},
+    )
+    said = [f"symbols: {len(tokens)}, such as {' '.join(tokens[2:8])}"]
+    return voice, files, said
+
+
+# -- config.yaml ---------------------------------------------------------------------------------------------------
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """(the generator's parameters with defaults, and the sampling rate; the token list)."""
+    try:
+        import yaml
+    except ImportError:
+        raise BitjetsError("ESPnet's config.yaml needs PyYAML: run pip install -r requirements.txt.") from None
+    try:
+        if path.stat().st_size > LARGEST_YAML:
+            raise BitjetsError(f"{path} is too large for a config.yaml: give the right --config.")
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BitjetsError(f"{path} is missing: give ESPnet's config.yaml of this checkpoint as --config.") from None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise BitjetsError(f"{path} cannot be read as YAML ({type(error).__name__}): give another.") from None
+    model = values.get("tts_conf") if isinstance(values, dict) else None
+    tokens = values.get("token_list") if isinstance(values, dict) else None
+    if not isinstance(model, dict) or not isinstance(tokens, list) or values.get("tts", "jets") != "jets":
+        raise BitjetsError(f"{path} is no config.yaml of a JETS (tts: jets, tts_conf, token_list): give the right one.")
+    given = model.get("generator_params")
+    parameters = DEFAULTS | (given if isinstance(given, dict) else {})
+    for name, wanted in ONLY.items():
+        if parameters[name] != wanted:
+            raise BitjetsError(f"{path}: {name} is {parameters[name]!r}, and only {wanted!r} can be converted.")
+    for name in ("spk_embed_dim", "langs"):
+        if parameters[name] is not None and parameters[name] > 0:
+            raise BitjetsError(f"{path}: {name} is {parameters[name]}, and such models cannot be converted.")
+    parameters["sampling_rate"] = model.get("sampling_rate", AudioConfig.sample_rate)
+    return parameters, tuple(map(str, tokens))
+
+
+def _acoustic_config(path: Path, values: dict[str, Any], symbols: int) -> AcousticConfig:
+    kernel = values["positionwise_conv_kernel_size"]
+    kernels = {"conv1d": (kernel, kernel), "conv1d-linear": (kernel, 1), "linear": (1, 1)}
+    alike = values["pitch_embed_kernel_size"] == values["energy_embed_kernel_size"]
+    if values["positionwise_layer_type"] not in kernels or not alike:
+        raise BitjetsError(f"{path}: positionwise_layer_type or the embed kernel sizes cannot be converted.")
+    expand, contract = kernels[values["positionwise_layer_type"]]
+    predictors = tuple(
+        tuple(values[f"{what}_predictor_{part}"] for part in ("chans", "layers", "kernel_size"))
+        for what in ("duration", "pitch", "energy")
+    )
+    return AcousticConfig(
+        symbols=symbols,
+        speakers=values["spks"] or 1,
+        width=values["adim"],
+        heads=values["aheads"],
+        feed_forward=values["eunits"],
+        decoder_feed_forward=values["dunits"],
+        kernel=expand,
+        contract_kernel=contract,
+        encoder_layers=values["elayers"],
+        decoder_layers=values["dlayers"],
+        predictors=predictors,  # type: ignore[arg-type]
+        variance_kernel=values["pitch_embed_kernel_size"],
+        ternary=False,
+        norm="layer",
+        frame_centre=0.0,
+        least_frames=0,
+        mel=False,
+    )
+
+
+# -- tensors -------------------------------------------------------------------------------------------------------
+
+
+def _map_acoustic(source: Source, prefix: str, shapes: dict[str, Shape]) -> Arrays:
+    arrays: Arrays = {}
+    for name, shape in shapes.items():
+        if name == "position_scale":
+            both = [
+                take_plain(source, f"{prefix}{part}", name, (1,))
+                for part in ("encoder.embed.1.alpha", "decoder.embed.0.alpha")
+            ]
+            arrays[name] = np.concatenate(both)
+        elif name == "speaker_embedding.weight" and f"{prefix}sid_emb.weight" not in source:
+            arrays[name] = np.zeros(shape, np.float32)  # one speaker: nothing is added
+        elif match := re.match(r"(encoder|decoder)\.(\d+)\.attention\.qkv\.(weight|bias)", name):
+            theirs = f"{prefix}{match[1]}.encoders.{match[2]}.self_attn.linear_"
+            arrays[name] = _joined(source, theirs, match[3], name, shape)
+        else:
+            arrays[name] = _take(source, prefix + _their_name(name), name, shape)
+    return arrays
+
+
+def _joined(source: Source, theirs: str, part: str, name: str, shape: Shape) -> np.ndarray:
+    """Query, key and value projections, side by side."""
+    third = (shape[0] // 3, *shape[1:])
+    return np.concatenate([_take(source, f"{theirs}{which}.{part}", name, third) for which in "qkv"])
+
+
+def _take(source: Source, theirs: str, ours: str, shape: Shape) -> np.ndarray:
+    if theirs.endswith(".weight") and len(shape) > 1 and "embed.0" not in theirs:
+        return take_weight(source, theirs.removesuffix(".weight"), ours, shape)
+    if re.search(r"(pitch|energy)_embed\.0\.weight$", theirs):
+        return take_weight(source, theirs.removesuffix(".weight"), ours, shape)
+    return take_plain(source, theirs, ours, shape)
+
+
+def _their_name(name: str) -> str:
+    """Of a parameter of the acoustic model, without prefix."""
+    end = name.rsplit(".", 1)[-1]
+    if name == "embedding.weight":
+        return "encoder.embed.0.weight"
+    if name == "speaker_embedding.weight":
+        return "sid_emb.weight"
+    if match := re.match(r"(encoder|decoder)_norm\.", name):
+        return f"{match[1]}.after_norm.{end}"
+    if match := re.match(r"(pitch|energy)_embedding\.", name):
+        return f"{match[1]}_embed.0.{end}"
+    if match := re.match(r"(duration|pitch|energy)\.(?:(layers|norms)\.(\d+)|head)\.", name):
+        place = "linear" if match[2] is None else f"conv.{match[3]}.{0 if match[2] == 'layers' else 2}"
+        return f"{match[1]}_predictor.{place}.{end}"
+    if match := re.match(r"(encoder|decoder)\.(\d+)\.", name):
+        rest = name[match.end() :]
+        for pattern, theirs in BLOCK:
+            if re.match(pattern, rest):
+                return f"{match[1]}.encoders.{match[2]}.{re.sub('^' + pattern, theirs, rest)}"
+    raise ValueError(name)
+
+
+def _map_vocoder(source: Source, prefix: str, shapes: dict[str, Shape]) -> Arrays:
+    arrays: Arrays = {}
+    for name, shape in shapes.items():
+        theirs = re.sub(r"^conv_pre\.", "input_conv.", name)
+        theirs = re.sub(r"^conv_post\.", "output_conv.1.", theirs)
+        theirs = re.sub(r"^ups\.(\d+)\.", r"upsamples.\1.1.", theirs)
+        theirs = re.sub(r"^resblocks\.(\d+)\.convs(1|2)?\.(\d+)\.", _their_block, theirs)
+        if theirs.endswith(".bias"):
+            arrays[name] = take_plain(source, prefix + theirs, name, shape)
+        else:
+            upsampling = name.startswith("ups.")
+            arrays[name] = take_weight(source, prefix + theirs.removesuffix(".weight"), name, shape, upsampling)
+    return arrays
+
+
+def _their_block(match: "re.Match[str]") -> str:
+    return f"blocks.{match[1]}.convs{match[2] or 1}.{match[3]}.1."
+
+
+def _statistics(source: Source, acoustic: AcousticConfig) -> FeatureStatistics:
+    """Mean and deviation of pitch (log F0) and energy where the checkpoint has them; the states are as they are."""
+    values = {}
+    for what in ("pitch", "energy"):
+        for number, default in (("mean", 0.0), ("std", 1.0)):
+            name = f"{what}_normalize.{number}"
+            found = float(source.read(name).reshape(-1)[0]) if name in source else default
+            if name in source:
+                source.note("mapped", (name,), f"statistics: {what} {number}", np.zeros(()))
+            values[what, number] = (found,) * acoustic.speakers
+    return FeatureStatistics(
+        mel_mean=(0.0,) * acoustic.width,
+        mel_std=(1.0,) * acoustic.width,
+        log_f0_mean=values["pitch", "mean"],
+        log_f0_std=values["pitch", "std"],
+        energy_mean=values["energy", "mean"],
+        energy_std=values["energy", "std"],
+        gain=(1.0,) * acoustic.speakers,
+    )

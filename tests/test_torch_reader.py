@@ -1,0 +1,379 @@
+"""The reader of PyTorch checkpoints: every type and layout comes back exactly; no hostile file gets anywhere.
+
+`data/torch` was written by PyTorch (`tests/torch_reference/make_fixtures.py`).
+"""
+
+import io
+import os
+import pickle
+import signal
+import struct
+import sys
+import tracemalloc
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.torch_import.reader import named_tensors, read_checkpoint
+from bitjets_mlx.torch_import.tensor import Tensor
+from bitjets_mlx.weights_file import write_weights
+
+DATA = Path(__file__).parent / "data" / "torch"
+
+
+def read_all(path: Path) -> dict[str, np.ndarray]:
+    """Every tensor's values."""
+    return {name: tensor.read() for name, tensor in named_tensors(read_checkpoint(path)).items()}
+
+
+@pytest.mark.parametrize("file", ["reader_zip.pt", "reader_legacy.pt"])
+def test_every_type_and_layout(file: str) -> None:
+    expected = dict(np.load(DATA / "reader_expected.npz"))
+    found = read_all(DATA / file)
+    assert len(found) >= 17 and found.keys() <= expected.keys()
+    for name, array in found.items():
+        assert (array.dtype, array.shape) == (expected[name].dtype, expected[name].shape), name
+        assert array.flags.c_contiguous, name
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+    plain = read_checkpoint(DATA / file)["plain"]
+    assert plain == {"step": 7, "loss": 0.25, "name": "x", "none": None, "list": [1, (2, True)], "size": (3,)}
+
+
+def test_newer_types_are_only_in_the_zip() -> None:
+    assert {"float8_e4m3fn", "float8_e5m2", "uint16", "uint32", "uint64"} <= read_all(DATA / "reader_zip.pt").keys()
+
+
+def test_a_training_file_is_not_loaded_before_it_is_asked_for() -> None:
+    tree = read_checkpoint(DATA / "reader_training.pt")
+    assert tree["global_step"] == 3 and tree["scheduler_state_dict"]["gamma"] == 0.9
+    assert isinstance(tree["optimizer_state_dict"]["state"][0]["exp_avg"], Tensor)
+    assert set(tree["model_state_dict"]) >= {"0.weight", "1.num_batches_tracked"}
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    arrays = {"a.b": np.arange(6, dtype=np.float32).reshape(2, 3), "c": np.array([1, 2], np.int8)}
+    write_weights(tmp_path / "x.safetensors", arrays)
+    found = read_all(tmp_path / "x.safetensors")
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_official_checkpoint(shared: Path) -> None:
+    tree = read_checkpoint(shared / "checkpoints" / "hifigan_lj_v2" / "generator_v2")  # legacy, saved on CUDA
+    arrays = {name: tensor.read() for name, tensor in named_tensors(tree).items()}
+    assert len(arrays) == 234 and all(array.dtype == np.float32 for array in arrays.values())
+    assert arrays["generator.conv_pre.weight_v"].shape == (128, 80, 7)
+
+
+# -- writing checkpoints by hand -----------------------------------------------------------------------------------
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+
+
+def whole(value: int) -> bytes:
+    return b"\x8a\x09" + value.to_bytes(9, "little", signed=True)
+
+
+def numbers(values: tuple[int, ...]) -> bytes:
+    return b"(" + b"".join(map(whole, values)) + b"t"
+
+
+def tensor(
+    shape: tuple[int, ...] = (2, 2), stride: tuple[int, ...] = (2, 1), offset: int = 0, count: int = 4, key: str = "0"
+) -> bytes:
+    """Opcodes of one tensor of a storage of `count` floats."""
+    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(key) + text("cpu") + whole(count) + b"tQ"
+    arguments = storage + whole(offset) + numbers(shape) + numbers(stride) + b"\x89)"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"tR"
+
+
+def state(value: bytes, name: str = "weight") -> bytes:
+    """A pickle of {name: value}."""
+    return b"\x80\x02}" + text(name) + value + b"s."
+
+
+def as_zip(path: Path, data: bytes, storages: dict[str, bytes] | None = None, **more: bytes) -> Path:
+    entries = {"archive/data.pkl": data, "archive/byteorder": b"little", "archive/version": b"3\n"}
+    entries |= {f"archive/data/{key}": value for key, value in (storages or {"0": bytes(16)}).items()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in (entries | more).items():
+            archive.writestr(name, value)
+    return path
+
+
+def as_legacy(path: Path, data: bytes, count: int = 4, stored: bytes = bytes(16)) -> Path:
+    head = b"".join(
+        pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True, "type_sizes": {}})
+    )
+    path.write_bytes(head + data + pickle.dumps(["0"], 2) + struct.pack("<q", count) + stored)
+    return path
+
+
+def test_the_files_written_here_are_valid(tmp_path: Path) -> None:
+    for path in (as_zip(tmp_path / "a", state(tensor())), as_legacy(tmp_path / "b", state(tensor()))):
+        np.testing.assert_array_equal(read_all(path)["weight"], np.zeros((2, 2), np.float32))
+
+
+# -- hostile files -------------------------------------------------------------------------------------------------
+
+
+class Payload:
+    """Pickles as a call."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def executing(canary: Path) -> dict[str, tuple[bytes, str]]:
+    """Pickles that would do something if they were run, and what the refusal must name."""
+    touch = f"touch {canary}"
+    nested = OrderedDict(weight=[{"deep": (Payload(os.system, touch),)}])
+    return {
+        "os.system": (pickle.dumps(Payload(os.system, touch), 2), "posix.system"),
+        "os.system, protocol 0": (pickle.dumps(Payload(os.system, touch), 0), "posix"),
+        "os.system, protocol 4": (pickle.dumps(Payload(os.system, touch), 4), "posix.system"),
+        "eval": (pickle.dumps(Payload(eval, f"open({str(canary)!r}, 'w')"), 2), "__builtin__.eval"),
+        "exec": (pickle.dumps(Payload(exec, f"open({str(canary)!r}, 'w')"), 4), "builtins.exec"),
+        "nested": (pickle.dumps(nested, 2), "posix.system"),
+        "reduce in reduce": (pickle.dumps(Payload(getattr, Payload(__import__, "os"), "system"), 2), "getattr"),
+        "dotted": (b"\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.__init__\x93.", "OrderedDict.__init__"),
+        "dotted module": (b"\x80\x02ctorch._utils.os\nsystem\n" + text(touch) + b"\x85R.", "torch._utils.os.system"),
+        "torch.load": (b"\x80\x02ctorch\nload\n" + text(str(canary)) + b"\x85R.", "torch.load"),
+        "torch hub": (b"\x80\x02ctorch.hub\nload\n" + text("x") + b"\x85R.", "torch.hub.load"),
+        "call of a storage": (b"\x80\x02ctorch\nFloatStorage\n(tR.", "torch.FloatStorage"),
+        "call of a dict": (b"\x80\x02}(tR.", "dict"),
+        "INST": (b"\x80\x02(" + text(touch) + b"iposix\nsystem\n.", "INST"),
+        "OBJ": (b"\x80\x02(ccollections\nOrderedDict\no.", "OBJ"),
+        "NEWOBJ": (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "NEWOBJ"),
+        "NEWOBJ_EX": (b"\x80\x04ccollections\nOrderedDict\n)}\x92.", "NEWOBJ_EX"),
+        "EXT1": (b"\x80\x02\x82\x01.", "EXT1"),
+        "EXT2": (b"\x80\x02\x83\x01\x01.", "EXT2"),
+        "EXT4": (b"\x80\x02\x84\x01\x01\x01\x01.", "EXT4"),
+        "BUILD": (b"\x80\x02ccollections\nOrderedDict\n}b.", "collections.OrderedDict"),
+        "BUILD of a list": (b"\x80\x02]}b.", "list"),
+        "numpy": (pickle.dumps(np.float64(1.0), 2), "numpy"),
+        "key": (b"\x80\x02}K\x01K\x02\x86Ns.", "tuple"),
+    }
+
+
+def test_nothing_is_executed(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    for name, (data, named) in executing(canary).items():
+        path = tmp_path / "file"
+        for write in (as_zip, as_legacy):
+            write(path, data)
+            with pytest.raises(BitjetsError) as refusal:
+                read_checkpoint(path)
+            sentence = str(refusal.value)
+            assert "was refused" in sentence and named in sentence and "\n" not in sentence, (name, sentence)
+    assert not canary.exists()
+
+
+LIES = {
+    "larger than its storage": state(tensor(shape=(3, 2))),
+    "beyond its storage": state(tensor(offset=1)),
+    "negative stride": state(tensor(stride=(-2, 1), offset=2)),
+    "negative offset": state(tensor(offset=-1)),
+    "negative size": state(tensor(shape=(-2, 2))),
+    "huge stride": state(tensor(stride=(2**62, 1))),
+    "huge shape": state(tensor(shape=(2**62, 2**62), stride=(0, 0))),
+    "repeated for ever": state(tensor(shape=(10**9, 4), stride=(0, 1))),
+    "many dimensions": state(tensor(shape=(1,) * 1000, stride=(0,) * 1000)),
+    "strides missing": state(tensor(stride=(1,))),
+    "storage of another size": state(tensor(count=5)),
+    "huge storage": state(tensor(count=2**61)),
+    "negative storage": state(tensor(count=-4)),
+    "storage missing": state(tensor(key="1")),
+    "two sizes": b"\x80\x02}" + text("a") + tensor() + b"s" + text("b") + tensor(count=3) + b"s.",
+    "no storage": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(NK\x00))\x89)tR.",
+    "reference to nothing": b"\x80\x02NQ.",
+    "length beyond the end": b"\x80\x02X\xff\xff\xff\x7fabc.",
+    "longer still": b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7fabc.",
+    "bytes beyond the end": b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7fabc.",
+    "huge integer": b"\x80\x02\x8b\xff\xff\xff\x7f.",
+    "forgotten": b"\x80\x02h\x07.",
+    "empty stack": b"\x80\x020.",
+    "no mark": b"\x80\x02Nt.",
+    "key without value": b"\x80\x02}(K\x01u.",
+    "append to nothing": b"\x80\x02Na.",
+    "no end": b"\x80\x02]",
+    "protocol 9": b"\x80\x09].",
+    "endless": b"\x80\x02" + b"N0" * 400_000 + b"].",
+    "not unicode": b"\x80\x02X\x01\x00\x00\x00\xff.",
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_lies_are_told_in_one_sentence(lie: str, tmp_path: Path) -> None:
+    for write in (as_zip, as_legacy):
+        path = write(tmp_path / "file", LIES[lie])
+        with pytest.raises(BitjetsError) as error:
+            read_checkpoint(path)
+        assert "damaged or no PyTorch checkpoint" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_refers_to_itself_ends(tmp_path: Path) -> None:
+    itself = b"\x80\x02}q\x00" + text("self") + b"h\x00s."  # d["self"] = d
+    assert named_tensors(read_checkpoint(as_zip(tmp_path / "a", itself))) == {}
+    deep = b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b"."
+    read_checkpoint(as_zip(tmp_path / "b", deep))
+    doubling = b"\x80\x02}q\x00"  # a dict of two dicts of two dicts ...
+    for index in range(15):
+        inner = b"h" + bytes([index])
+        doubling += b"}" + text("a") + inner + b"s" + text("b") + inner + b"sq" + bytes([index + 1])
+    assert len(named_tensors(read_checkpoint(as_zip(tmp_path / "c", doubling + b".")))) == 0
+    wide = doubling + b"}" + text("a") + b"h\x0fs" + text("b") + b"h\x0fs"
+    wide = wide.replace(text("b"), text("b") + b"h\x00s" + text("c"))
+    with pytest.raises(BitjetsError, match="more than"):
+        named_tensors(read_checkpoint(as_zip(tmp_path / "d", wide + b".")))
+
+
+def test_zips_that_lie(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:  # a bomb: 1 GB of zeros would be 1 MB
+        archive.writestr("archive/data.pkl", state(tensor()))
+        archive.writestr("archive/data/0", bytes(50_000_000))
+    with pytest.raises(BitjetsError, match="is compressed"):
+        read_checkpoint(path)
+    as_zip(path, state(tensor()))
+    raw = bytearray(path.read_bytes())
+    at = raw.rindex(b"PK\1\2", 0, raw.rindex(b"archive/data/0"))
+    raw[at + 20 : at + 28] = struct.pack("<II", 2**31, 2**31)  # sizes in the list of entries
+    path.write_bytes(raw)
+    with pytest.raises(BitjetsError, match=r"overlap|should have"):
+        read_checkpoint(path)
+    as_zip(path, state(tensor()))
+    raw = bytearray(path.read_bytes())
+    raw[-10:-6] = struct.pack("<I", 2**30)  # the length of the list of entries
+    path.write_bytes(raw)
+    with pytest.raises(BitjetsError, match="too long"):
+        read_checkpoint(path)
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", state(tensor()))
+        archive.writestr("archive/data.pkl", state(tensor()))
+    with pytest.raises(BitjetsError, match="twice"):
+        read_checkpoint(path)
+    as_zip(path, state(tensor()), **{"archive/byteorder": b"big"})
+    with pytest.raises(BitjetsError, match="big-endian"):
+        read_checkpoint(path)
+    as_zip(path, state(tensor()))
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(bytes(16), b"\1" + bytes(15), 1))
+    with pytest.raises(BitjetsError, match="checksum"):
+        read_all(path)
+
+
+@pytest.mark.parametrize(
+    ("start", "named"),
+    [
+        (b"", "neither"),
+        (b"PK", "zip without its end"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html></html>", "web page"),
+        (b"\x7fELF and so on", "neither"),
+        (pickle.dumps({"weight": 1}, 2), "that torch.save did not write"),
+    ],
+)
+def test_files_of_another_kind(start: bytes, named: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(start)
+    with pytest.raises(BitjetsError, match=named):
+        read_checkpoint(tmp_path / "file")
+
+
+def test_missing_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(BitjetsError, match="is missing"):
+        read_checkpoint(tmp_path / "none")
+    with pytest.raises(BitjetsError, match="cannot be read"):
+        read_checkpoint(tmp_path)
+
+
+# -- fuzzing -------------------------------------------------------------------------------------------------------
+
+VARIANTS = 10_400
+DOING = ("os.system", "subprocess.Popen", "exec", "compile", "import", "pickle.find_class", "ctypes.dlopen", "os.exec")
+SEEN: list[str] = []
+WATCHING = [False]
+
+
+def mutated(data: bytes, random: np.random.Generator) -> bytes:
+    """Flipped bits, replaced and inserted bytes, a cut, a repeated piece."""
+    raw = bytearray(data)
+    for _ in range(int(random.integers(1, 5))):
+        place, kind = int(random.integers(len(raw))), int(random.integers(6))
+        if kind <= 1:
+            raw[place] ^= 1 << int(random.integers(8))
+        elif kind == 2:
+            raw[place] = int(random.integers(256))
+        elif kind == 3:
+            raw[place : place + 4] = random.choice([b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\0\0\0\x80", b"cos\n"])
+        elif kind == 4:
+            raw[place:place] = raw[: int(random.integers(1, 40))]
+        else:
+            del raw[place : place + int(random.integers(1, 60))]
+        if len(raw) < 2:
+            break
+    return bytes(raw[: int(random.integers(len(raw)))] if random.random() < 0.1 else raw)
+
+
+def rezipped(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """A zip with another pickle inside and right checksums, so that the change gets as far as the interpreter."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
+        for entry in old.infolist():
+            value = old.read(entry)
+            new.writestr(entry.filename, change(value) if entry.filename.endswith("data.pkl") else value)
+    return buffer.getvalue()
+
+
+def too_slow(*_: Any) -> None:
+    raise AssertionError("a variant hangs")
+
+
+@pytest.mark.slow
+def test_ten_thousand_damaged_files(tmp_path: Path) -> None:
+    sys.addaudithook(lambda event, _: SEEN.append(event) if WATCHING[0] and event.startswith(DOING) else None)
+    random = np.random.default_rng(0)
+    bases = [(DATA / f"reader_{name}.pt").read_bytes() for name in ("zip", "legacy", "training")]
+    path, outcomes = tmp_path / "file", {"read": 0, "refused": 0}
+    for base in bases:
+        path.write_bytes(base)
+        read_all(path)  # whatever is imported late is imported now
+    signal.signal(signal.SIGALRM, too_slow)
+    tracemalloc.start()
+    try:
+        for number in range(VARIANTS):
+            base = bases[number % 3]
+            inside = number % 3 != 1 and number % 2
+            data = rezipped(base, lambda value: mutated(value, random)) if inside else mutated(base, random)
+            path.write_bytes(data)
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            signal.alarm(20)
+            WATCHING[0] = True
+            try:
+                read_all(path)
+                outcomes["read"] += 1
+            except BitjetsError as error:
+                assert "\n" not in str(error)
+                outcomes["refused"] += 1
+            finally:
+                WATCHING[0] = False
+                signal.alarm(0)
+            peak = tracemalloc.get_traced_memory()[1] - before
+            assert peak < 2 * len(data) + 400_000, f"variant {number}: {peak} bytes for a file of {len(data)}"
+    finally:
+        tracemalloc.stop()
+    assert not SEEN
+    assert min(outcomes.values()) > VARIANTS // 20, outcomes  # both ways are reached

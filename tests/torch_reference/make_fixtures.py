@@ -1,0 +1,84 @@
+"""PYTHONPATH=. python tests/torch_reference/make_fixtures.py: writes tests/data/torch.
+
+Needs torch, and for the JETS of ESPnet the package `espnet` with what its import asks for. The tests need neither.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tests.torch_reference import jets_espnet, reader_samples
+from tests.torch_reference.bitjets_torch import BitJets, lively, packed
+from tests.torch_reference.hifigan_torch import Generator
+
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "torch"
+
+
+TEXTS = ("Generative AI on the edge is the future.", "What, burgers?  No! 3 please.")
+
+
+def bitjets(folder: Path, generation: str, encoder: int, decoder: int, layers: int) -> None:
+    """Raw, training and packed file of a random BitJETS, and what the original makes of `TEXTS`."""
+    torch.manual_seed(1 if generation == "early" else 2)
+    model = lively(BitJets(generation, encoder, decoder, layers))
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.save(state, folder / f"bitjets_{generation}.pth")
+    torch.save(packed(state), folder / f"bitjets_{generation}_packed.pth")
+    expected = {}
+    with torch.no_grad():
+        for number, text in enumerate(TEXTS):
+            values = model(text)
+            expected |= {f"{key}{number}": value.numpy() for key, value in zip(("d", "l", "m"), values, strict=True)}
+    np.savez_compressed(folder / f"bitjets_{generation}_expected.npz", **expected)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(TEXTS[0])[2].mean().backward()
+    optimizer.step()
+    training = {"model_state_dict": state, "optimizer_state_dict": optimizer.state_dict(), "global_step": 164000}
+    training |= {"loss": 0.5, "extra_state": None, "scheduler_state_dict": {"last_epoch": 3}}
+    torch.save(training, folder / f"bitjets_{generation}_training.pth", _use_new_zipfile_serialization=False)
+
+
+HIFIGAN = {
+    "resblock": "2",
+    "upsample_rates": [8, 8, 4],
+    "upsample_kernel_sizes": [16, 16, 8],
+    "upsample_initial_channel": 16,
+    "resblock_kernel_sizes": [3, 5],
+    "resblock_dilation_sizes": [[1, 2], [2, 6]],
+    "num_mels": 80,
+    "n_fft": 1024,
+    "hop_size": 256,
+    "win_size": 1024,
+    "sampling_rate": 22050,
+    "fmin": 0,
+    "fmax": 8000,
+}
+
+
+def hifigan(folder: Path) -> None:
+    """A small V3 with both styles of weight normalisation, and its waveform."""
+    for style in ("old", "new"):
+        torch.manual_seed(3)
+        model = Generator(HIFIGAN, new=style == "new").eval()
+        torch.save({"generator": model.state_dict()}, folder / f"hifigan_v3_{style}.pt")
+        mel = torch.linspace(-9, 0, 12 * 80).view(1, 12, 80) + torch.randn(1, 12, 80, generator=torch.manual_seed(4))
+        with torch.no_grad():
+            wav = model(mel.transpose(1, 2))[0]
+        if style == "old":
+            np.savez_compressed(folder / "hifigan_v3_expected.npz", mel=mel[0].numpy(), wav=wav.numpy())
+    (folder / "hifigan_v3.json").write_text(json.dumps(HIFIGAN, indent=1) + "\n")
+
+
+def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    reader_samples.write(FOLDER)
+    for generation in ("early", "late"):
+        bitjets(FOLDER, generation, encoder=32, decoder=24, layers=2)
+    hifigan(FOLDER)
+    jets_espnet.write(FOLDER)
+
+
+if __name__ == "__main__":
+    main()
