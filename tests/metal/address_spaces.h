@@ -48,6 +48,9 @@ template <typename T, int C, int R>
 struct simdgroup_matrix {
     typedef T pair __attribute__((ext_vector_type(2)));
     pair elements;
+    simdgroup_matrix() __private = default;
+    template <typename Other>  // clang's own copy assignment knows no address space
+    void operator=(Other other) __private { elements = other.elements; }
     __private pair& thread_elements() __private { return elements; }
 };
 typedef simdgroup_matrix<float, 8, 8> simdgroup_float8x8;

@@ -18,7 +18,7 @@ CLANG = next(
 OPTIONS = [
     *("-x", "clcpp", "-cl-std=clc++2021", "-target", "x86_64-unknown-linux-gnu", "-fsyntax-only", "-cl-no-stdinc"),
     *("-Xclang", "-cl-ext=-all,+cl_khr_fp16"),  # no fp64: doubles are errors, as on Apple GPUs
-    *("-Werror=double-promotion", "-Wno-unknown-attributes", "-Wno-c++20-extensions"),
+    *("-Werror", "-Wno-unknown-attributes", "-Wno-c++20-extensions"),
 ]
 ATTRIBUTES = re.compile(r"\b(thread|threads|simdgroup|simdgroups|threadgroup|threadgroups)_(position|index|per)_\w+")
 

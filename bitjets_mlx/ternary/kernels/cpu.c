@@ -9,6 +9,7 @@
  * (-DBITJETS_PLAIN).
  */
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 

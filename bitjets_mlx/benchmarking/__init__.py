@@ -1,0 +1,1 @@
+"""What `python -m bitjets_mlx.benchmark` measures, a file a subcommand."""
