@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bitjets_mlx.acoustic.model import BitJets
-from bitjets_mlx.config import AcousticConfig, Calibration, from_json
+from bitjets_mlx.acoustic import build_acoustic
+from bitjets_mlx.config import AcousticConfig, Calibration, CharacterConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError, run_command
 from bitjets_mlx.files import atomic_folder, atomic_write_bytes
 from bitjets_mlx.model_card import trainable_card, voice_card
 from bitjets_mlx.rare_symbols import substitutes
+from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.calibrate import calibrate
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
 from bitjets_mlx.voice_folder import (
@@ -28,6 +29,7 @@ from bitjets_mlx.voice_folder import (
     VOCODER_FILE,
     Tree,
     VoiceConfig,
+    acoustic_from_json,
     half,
     named_arrays,
     pack_acoustic,
@@ -36,7 +38,6 @@ from bitjets_mlx.voice_folder import (
     read_trainable,
     read_vocoder,
     vocoder_from_json,
-    without_kind,
     write_config,
 )
 from bitjets_mlx.weights_file import Arrays, read_weights, write_weights
@@ -77,6 +78,8 @@ def write_voice(
     """Write a voice folder of an acoustic part, a vocoder part, or both, and read it back before it counts."""
     parts = [part.config for part in (acoustic, vocoder) if part]
     config = replace(parts[0], vocoder=parts[-1].vocoder, origin=parts[0].origin | parts[-1].origin)
+    if parts[-1].audio != config.audio:
+        config = replace(config, vocoder_audio=parts[-1].audio)
     files = {}
     with atomic_folder(folder) as scratch:
         if acoustic is not None and config.acoustic is not None:
@@ -110,8 +113,8 @@ def acoustic_part(run: Path) -> Part:
     if config.stage != "acoustic":
         raise BitjetsError(f"{run} is a run of --stage {config.stage}: give --acoustic a run of --stage acoustic.")
     updates, tree = run_weights(run)
-    model = from_json(AcousticConfig, without_kind(config.model))
-    missing, calibration = _learned_from(Path(config.data), model, tree)
+    model = acoustic_from_json(config.model)
+    missing, calibration = _learned_from(Path(config.data), model, tree) if config.symbols == SYMBOLS else ({}, None)
     voice = VoiceConfig(
         audio=config.audio,
         acoustic=model,
@@ -125,14 +128,16 @@ def acoustic_part(run: Path) -> Part:
     return Part(voice, tree=tree)
 
 
-def _learned_from(data: Path, config: AcousticConfig, tree: Tree) -> tuple[dict[str, str], Calibration | None]:
+def _learned_from(
+    data: Path, config: AcousticConfig | CharacterConfig, tree: Tree
+) -> tuple[dict[str, str], Calibration | None]:
     """What to say for symbols that the training data hardly had, and the calibration of the model's prosody on it."""
     try:
         prepared = PreparedData(data)
     except BitjetsError as error:
         warnings.warn(f"neither rare symbols nor the prosody's calibration can be measured: {error}", stacklevel=2)
         return {}, None
-    model = BitJets(config, with_aligner=True)
+    model = build_acoustic(config, with_aligner=True)
     model.update(tree)
     return substitutes(clip.phonemes for clip in prepared.split("train")), calibrate(model, prepared)
 
@@ -153,7 +158,7 @@ def vocoder_part(source: Path) -> Part:
     voice = read_config(source)
     read_vocoder(source, voice)  # all the checks
     origin = {name: value for name, value in voice.origin.items() if name == "vocoder"}
-    config_of_vocoder = VoiceConfig(audio=voice.audio, vocoder=voice.vocoder, origin=origin)
+    config_of_vocoder = VoiceConfig(audio=voice.vocoder_audio or voice.audio, vocoder=voice.vocoder, origin=origin)
     return Part(config_of_vocoder, arrays=read_weights(source / VOCODER_FILE))
 
 

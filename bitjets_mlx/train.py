@@ -15,8 +15,9 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.config import AcousticConfig, CharacterConfig
 from bitjets_mlx.data.prepared import PreparedData
+from bitjets_mlx.data.respelled import as_read
 from bitjets_mlx.errors import BitjetsError, run_command
 from bitjets_mlx.training.acoustic_stage import AcousticStage, AcousticTraining
 from bitjets_mlx.training.checkpoints import newest_checkpoint
@@ -40,15 +41,20 @@ NOT_SETTINGS = {"stage", "data", "out", "init", "resume", "wandb", "log_every", 
 def main() -> None:
     """Parse, build the stage, train."""
     arguments = _parser().parse_args()
-    run, data = Path(arguments.out), PreparedData(arguments.data)
-    settings = _settings(arguments, run, data)
+    run, prepared = Path(arguments.out), PreparedData(arguments.data)
+    settings = _settings(arguments, run, prepared)
+    data = as_read(prepared, settings.symbols, settings.audio)
     data.statistics = settings.statistics
     stage = _stage(settings, data, run)
     if settings.init and not (arguments.resume and newest_checkpoint(run)):
         initial = read_initial(Path(settings.init), settings.stage)
         weights = weights_for_speakers(initial, data.speakers)
+        if isinstance(stage, AcousticStage) and "aligner" not in weights:  # a converted voice has none: it begins anew
+            weights = {**weights, "aligner": stage.parameters["aligner"]}
         check_same_shapes(stage.parts()["model"], weights, settings.init)
         stage.start_from(weights)
+        if isinstance(stage, VocoderStage) and initial.judges is not None:
+            stage.judges = initial.judges
     config = run_config(settings, data)
     group = mx.distributed.init()
     mx.eval(mx.distributed.all_sum(mx.array(1.0), group=group))  # every process has looked whether there is a run
@@ -79,7 +85,7 @@ def _settings(arguments: argparse.Namespace, run: Path, data: PreparedData) -> S
 
 def _stage(settings: Settings, data: PreparedData, run: Path) -> AcousticStage | VocoderStage:
     model, training = settings.model, settings.training
-    if isinstance(model, AcousticConfig):
+    if isinstance(model, AcousticConfig | CharacterConfig):
         assert isinstance(training, AcousticTraining)
         return AcousticStage(data, model, training)
     assert isinstance(training, VocoderTrainingConfig)
@@ -99,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--out", metavar="RUN", required=True, help="folder of this run")
     what.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in RUN")
     what.add_argument(
-        "--init", metavar="FOLDER", help="begin with the weights of a run or of a <voice>_trainable folder"
+        "--init", metavar="FOLDER", help="begin with the weights of a run, a <voice>_trainable or a converted folder"
     )
     what.add_argument("--vocoder", choices=["harmonic", "hifigan"], help="kind of vocoder (harmonic)")
 

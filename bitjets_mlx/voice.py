@@ -27,7 +27,7 @@ from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.platform import one_blas_thread
 from bitjets_mlx.text import phonemize, split_sentences
 from bitjets_mlx.text.spelled import spell, spell_sentences
-from bitjets_mlx.text.symbols import GAP, PUNCTUATION
+from bitjets_mlx.text.symbols import GAP, PUNCTUATION, SYMBOLS
 from bitjets_mlx.vocoder import Vocoder
 from bitjets_mlx.vocoder.harmonic import HarmonicVocoder
 from bitjets_mlx.voice_folder import VoiceConfig, read_acoustic, read_config, read_vocoder
@@ -231,8 +231,6 @@ class Voice:
 
     def _own_symbols(self, phonemes: list[str]) -> list[str]:
         """Without the gaps and punctuation that a converted voice has no symbol for."""
-        if not self._says_states:
-            return phonemes
         return [phoneme for phoneme in phonemes if phoneme in self._index or phoneme not in (GAP, *PUNCTUATION)]
 
     def _no_lexicon(self, lexicon: Lexicon | None) -> None:
@@ -249,7 +247,7 @@ class Voice:
 
     def _tokens(self, phonemes: Sequence[str]) -> mx.array:
         unknown = [phoneme for phoneme in phonemes if phoneme not in self._index]
-        if unknown and (self._spells or self._says_states):
+        if unknown and self.config.symbols != SYMBOLS:
             raise BitjetsError(
                 f"unknown symbol {unknown[0]!r}: this voice's symbols are {' '.join(self.config.symbols)[:300]}"
             )

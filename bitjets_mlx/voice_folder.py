@@ -284,20 +284,16 @@ def read_trainable(folder: Path) -> Tree:
     config = read_config(folder)
     if config.acoustic is None:
         raise BitjetsError(f"{folder} holds no acoustic model: give a voice's sister folder, named *_trainable.")
-    model = _built(folder, build_acoustic, config.acoustic, True)
-    shapes = parameter_shapes(model)
-    if TRAINABLE_FILE in config.files:
-        path = folder / TRAINABLE_FILE
-    else:
-        path = folder / ACOUSTIC_FILE
-        shapes = {name: shape for name, shape in shapes.items() if not name.startswith("aligner.")}
+    aligned = TRAINABLE_FILE in config.files
+    model = _built(folder, build_acoustic, config.acoustic, aligned)
+    path = folder / (TRAINABLE_FILE if aligned else ACOUSTIC_FILE)
     arrays = read_weights(path, _sha256(folder, config, path.name))
     if any(name.endswith(".trits") for name in arrays):
         raise BitjetsError(
             f"{folder} is not trainable, since it is packed: give the voice's sister folder, named *_trainable, or "
             "convert again without --pack."
         )
-    check_tensors(path, arrays, shapes)
+    check_tensors(path, arrays, parameter_shapes(model))
     _take_up(model, path, arrays)
     return model.parameters()
 

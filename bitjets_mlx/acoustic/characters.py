@@ -19,6 +19,7 @@ from bitjets_mlx.acoustic.aligner import Aligner
 from bitjets_mlx.acoustic.blocks import Embedding
 from bitjets_mlx.acoustic.model import Frames, Variance
 from bitjets_mlx.config import CharacterConfig
+from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.ternary.layers import Amount
 from bitjets_mlx.ternary.utterance import UtteranceBitConv1d
 
@@ -95,7 +96,7 @@ class CharacterJets(nn.Module):
         if config.generation not in SLOPES:
             raise ValueError(f"generation {config.generation!r} is neither early nor late")
         if dtype != mx.float32:
-            raise ValueError("the character-level model is computed in float32 only: leave --bf16 out")
+            raise BitjetsError("the character-level model is computed in float32 only: leave --bf16 out.")
         self.config, self.dtype = config, dtype
         width, inner, generation = config.width, config.decoder_width, config.generation
         self.embedding = Embedding(config.symbols, width)

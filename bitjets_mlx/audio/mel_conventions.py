@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from bitjets_mlx.audio.griffin_lim import mel_to_magnitude
-from bitjets_mlx.audio.spectrogram import mel_filterbank
+from bitjets_mlx.audio.spectrogram import log_mel, magnitude, magnitude_to_log_mel, mel_filterbank
 from bitjets_mlx.config import AudioConfig
 from bitjets_mlx.errors import BitjetsError
 
@@ -45,6 +45,19 @@ def map_log_mel(log_mel: np.ndarray, source: AudioConfig, target: AudioConfig) -
     if target.normalized:
         bands = bands / float(np.sqrt(_window_energy(target)))
     return np.array(mx.log(mx.maximum(bands, target.log_floor)))
+
+
+def log_mel_as(audio: mx.array, config: AudioConfig) -> mx.array:
+    """Log mel of samples (B, S) in any convention: (B, S // hop, 80), or with `centred` one frame more."""
+    if not config.centred and not config.normalized:
+        return log_mel(audio, config)
+    reach = config.hop // 2 if config.centred else 0
+    # Centred frames are those of sound that is half a hop longer at both ends, mirrored.
+    longer = mx.concatenate([audio[:, reach:0:-1], audio, audio[:, -2 : -reach - 2 : -1]], axis=1) if reach else audio
+    magnitudes = magnitude(longer, config.n_fft, config.hop)  # (B, T, 513)
+    if config.normalized:
+        magnitudes = magnitudes / math.sqrt(_window_energy(config))
+    return magnitude_to_log_mel(magnitudes, config)
 
 
 def _window_energy(config: AudioConfig) -> float:

@@ -58,6 +58,14 @@ class PreparedData:
             raise BitjetsError(f"There is no split {name!r}: take train, validation or all.")
         return [clip for clip in self.clips if name in ("all", clip.split)]
 
+    def encode(self, phonemes: Sequence[str]) -> list[int]:
+        """Indices into `symbols`; BitjetsError naming one that is not there."""
+        index = {symbol: number for number, symbol in enumerate(self.symbols)}
+        unknown = [phoneme for phoneme in phonemes if phoneme not in index]
+        if unknown:
+            raise BitjetsError(f"{self.folder} has a clip with the unknown symbol {unknown[0]!r}: {PREPARE_AGAIN}.")
+        return [index[phoneme] for phoneme in phonemes]
+
     def load(self, clip: Clip) -> Features:
         """The features of one clip; BitjetsError where its file is missing or damaged."""
         features = load_features(self.folder / clip.features)

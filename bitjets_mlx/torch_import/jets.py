@@ -6,6 +6,7 @@ projection, and `HifiganConfig` with as many inputs as the decoder has states. S
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,12 @@ def convert_jets(
         VOCODER_FILE: _map_vocoder(source, f"{prefix}generator.generator.", shapes[1]),
     }
     statistics = _statistics(source, acoustic)
+    said = [f"symbols: {len(tokens)}, such as {' '.join(tokens[2:8])}"]
+    if ternary:
+        acoustic, statistics = replace(acoustic, ternary=True, mel=True), _mel_statistics(statistics)
+        files[ACOUSTIC_FILE] |= _projection(acoustic)
+        del files[VOCODER_FILE]
+        said.append("ternary: with a new mel projection and no vocoder; it speaks when `train --init` has trained it")
     source.drop(f"{prefix}discriminator.", "not needed for speaking")
     source.drop(f"{prefix}generator.alignment_module.", "not needed for speaking")
     for name in ("feats_extract", "normalize", "pitch_extract", "energy_extract"):
@@ -120,13 +127,12 @@ def convert_jets(
     voice = VoiceConfig(
         audio=AudioConfig(sample_rate=values["sampling_rate"], hop=vocoder.hop_size),
         acoustic=acoustic,
-        vocoder=vocoder,
+        vocoder=None if ternary else vocoder,
         statistics=statistics,
         speakers=tuple(f"speaker{index}" for index in range(acoustic.speakers)) if values["spks"] else ("default",),
         symbols=tokens,
         origin={"acoustic": origin, "vocoder": origin},
     )
-    said = [f"symbols: {len(tokens)}, such as {' '.join(tokens[2:8])}"]
     return voice, files, said
 
 
@@ -291,3 +297,19 @@ def _statistics(source: Source, acoustic: AcousticConfig) -> FeatureStatistics:
         energy_std=values["energy", "std"],
         gain=(1.0,) * acoustic.speakers,
     )
+
+
+def _projection(acoustic: AcousticConfig) -> Arrays:
+    """Of states to mel, F0 and voicing, which JETS does not have: it begins small, near the mean."""
+    random = np.random.default_rng(0)
+    weight = random.normal(0.0, 0.3 / math.sqrt(acoustic.width), (acoustic.n_mels + 2, acoustic.width))
+    return {
+        "projection.weight": weight.astype(np.float32),
+        "projection.bias": np.zeros(acoustic.n_mels + 2, np.float32),
+    }
+
+
+def _mel_statistics(statistics: FeatureStatistics) -> FeatureStatistics:
+    """What the new projection's mel is normalised by: about what speech has."""
+    bands = AcousticConfig.n_mels
+    return replace(statistics, mel_mean=(-5.5,) * bands, mel_std=(2.0,) * bands)

@@ -8,7 +8,6 @@ import numpy as np
 from bitjets_mlx.acoustic.aligner import beta_binomial_prior
 from bitjets_mlx.data.prepared import Clip, PreparedData
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.text.symbols import encode
 from bitjets_mlx.training.acoustic_losses import AcousticBatch
 from bitjets_mlx.training.batches import BatchPlan, MicroBatch, pad
 
@@ -64,7 +63,7 @@ def read_clip(data: PreparedData, clip: Clip) -> Item:
     log_f0 = (features.log_f0 - statistics.log_f0_mean[speaker]) / statistics.log_f0_std[speaker]
     energy = (features.energy - statistics.energy_mean[speaker]) / statistics.energy_std[speaker]
     return {
-        "tokens": np.array(encode(clip.phonemes), dtype=np.int32),
+        "tokens": np.array(data.encode(clip.phonemes), dtype=np.int32),
         "speaker": np.array(speaker, dtype=np.int32),
         "mel": mel.astype(np.float32),
         "log_f0": (log_f0 * features.voiced).astype(np.float32),

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from bitjets_mlx.acoustic import AcousticModel
 from bitjets_mlx.acoustic.aligner import with_blank
 from bitjets_mlx.acoustic.alignment import forward_sum, monotonic_search, path_matrix
-from bitjets_mlx.acoustic.model import BitJets, Variance, length_mask
+from bitjets_mlx.acoustic.model import Variance, length_mask
 from bitjets_mlx.acoustic.variance import token_means
 from bitjets_mlx.ternary.layers import Amount
 
@@ -62,7 +63,7 @@ class Counts(NamedTuple):
     utterances: mx.array
 
 
-def align_scores(model: BitJets, batch: AcousticBatch) -> tuple[mx.array, mx.array]:
+def align_scores(model: AcousticModel, batch: AcousticBatch) -> tuple[mx.array, mx.array]:
     """Log-probabilities (B, T, N) for the search, and with blank (B, T, N + 1) for the forward-sum loss."""
     scores = model.aligner(
         batch.tokens,
@@ -105,7 +106,7 @@ def recorded_variance(batch: AcousticBatch, alignment: Alignment) -> Variance:
 
 
 def acoustic_loss(
-    model: BitJets,
+    model: AcousticModel,
     batch: AcousticBatch,
     alignment: Alignment,
     counts: Counts,

@@ -10,8 +10,8 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_map
 
-from bitjets_mlx.acoustic.model import BitJets
-from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.acoustic import AcousticModel, build_acoustic
+from bitjets_mlx.config import AcousticConfig, CharacterConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.ternary.layers import Amount
 from bitjets_mlx.training.acoustic_data import AcousticReader, collate, counts_of, usable_clips
@@ -53,6 +53,7 @@ class AcousticTraining:
     quantise_from: float = 0.15
     quantise_until: float = 0.3
     binarise_from: float = 0.15
+    align_until: float = 0.0  # share of the run in which the aligner alone learns: --init from weights without one
     bf16: bool = False
     seed: int = 0
 
@@ -66,7 +67,7 @@ class AcousticTraining:
 class AcousticStage:
     """State (parameters, optimiser, EMA) and the update of the acoustic stage."""
 
-    def __init__(self, data: PreparedData, model: AcousticConfig, training: AcousticTraining) -> None:
+    def __init__(self, data: PreparedData, model: AcousticConfig | CharacterConfig, training: AcousticTraining) -> None:
         self.training = training
         self.validation = AcousticValidation(data, model)
         self.group = mx.distributed.init()
@@ -74,7 +75,7 @@ class AcousticStage:
         self.pool = ShardPool(training.batch_size)
         dtype = mx.bfloat16 if training.bf16 else mx.float32
         # `Module.update` changes a module, so threads cannot share one.
-        shards = [_Shard(BitJets(model, with_aligner=True, dtype=dtype)) for _ in range(self.pool.count)]
+        shards = [_Shard(build_acoustic(model, with_aligner=True, dtype=dtype)) for _ in range(self.pool.count)]
         self.parameters: Tree = shards[0].model.parameters()
         self.optimizer = Optimizer(self.parameters, training.betas, training.clip, training.ema_decay)
         clips = usable_clips(data, "train")
@@ -138,13 +139,25 @@ class AcousticStage:
             training.final_rate,
         )
         decay = training.weight_decay if 2 * number < training.updates else 0.0
-        self.parameters, norm = self.optimizer.step(self.parameters, gradients, number + 1, rate, decay)
+        before = self.parameters
+        self.parameters, norm = self.optimizer.step(before, self._held(number, gradients), number + 1, rate, decay)
+        if self._aligning(number):  # weight decay must not reach what is held either
+            self.parameters = {**before, "aligner": self.parameters["aligner"]}
         return losses | {
             "gradient_norm": norm,
             "learning_rate": rate,
             "quantisation": training.quantisation(number),
             "skipped": float(self.optimizer.skipped > 0),
         }
+
+    def _aligning(self, number: int) -> bool:
+        return number < round(self.training.align_until * self.training.updates)
+
+    def _held(self, number: int, gradients: Tree) -> Tree:
+        """Only the aligner's gradients, while it learns alone."""
+        if not self._aligning(number):
+            return gradients
+        return {**tree_map(mx.zeros_like, gradients), "aligner": gradients["aligner"]}
 
     def gradients(self, number: int, micro_batches: list[list[AcousticBatch]]) -> tuple[Tree, dict[str, float]]:
         """Gradients and losses over all micro-batches, each a list of shards, and all processes."""
@@ -182,7 +195,7 @@ class AcousticStage:
 class _Shard:
     """One shard's own copy of the model, and the functions that are compiled for it."""
 
-    def __init__(self, model: BitJets) -> None:
+    def __init__(self, model: AcousticModel) -> None:
         self.model, self.loss_weights = model, AcousticLossWeights()
 
     def scores(self, parameters: Tree, batch: AcousticBatch) -> tuple[mx.array, mx.array]:

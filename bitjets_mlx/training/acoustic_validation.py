@@ -3,8 +3,9 @@
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.acoustic.model import BitJets, length_mask
-from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.acoustic import AcousticModel, build_acoustic
+from bitjets_mlx.acoustic.model import length_mask
+from bitjets_mlx.config import AcousticConfig, CharacterConfig
 from bitjets_mlx.data.prepared import Clip, PreparedData
 from bitjets_mlx.ternary.layers import Amount
 from bitjets_mlx.training.acoustic_data import collate, counts_of, read_clip
@@ -26,10 +27,10 @@ from bitjets_mlx.training.optimise import Tree, scalar
 class AcousticValidation:
     """A few validation clips, and what given weights make of them. Draws no random numbers."""
 
-    def __init__(self, data: PreparedData, config: AcousticConfig, clips: int = CLIPS) -> None:
+    def __init__(self, data: PreparedData, config: AcousticConfig | CharacterConfig, clips: int = CLIPS) -> None:
         usable = [clip for clip in data.split("validation") if clip.frames >= len(clip.phonemes)]
         self.data, self.clips = data, spread(usable, data.speakers, clips)
-        self.model = BitJets(config, with_aligner=True)
+        self.model = build_acoustic(config, with_aligner=True)
 
     def losses(self, weights: Tree, amount: float) -> dict[str, float]:
         """Losses by name, with `weights` quantised by `amount`; nothing where the data has no validation clips."""
@@ -53,7 +54,7 @@ class AcousticValidation:
         return [example(self.model, self.data, clip) for clip in self.clips[:count]]
 
 
-def example(model: BitJets, data: PreparedData, clip: Clip) -> Example:
+def example(model: AcousticModel, data: PreparedData, clip: Clip) -> Example:
     """What `model` makes of one clip; pitch, energy and durations as recorded, so that frames fit the recording's."""
     batch, alignment, _ = aligned(model, data, [clip])
     mask = length_mask(batch.token_lengths, batch.tokens.shape[1])  # (1, N, 1)
@@ -74,7 +75,7 @@ def example(model: BitJets, data: PreparedData, clip: Clip) -> Example:
     )
 
 
-def aligned(model: BitJets, data: PreparedData, clips: list[Clip]) -> tuple[AcousticBatch, Alignment, float]:
+def aligned(model: AcousticModel, data: PreparedData, clips: list[Clip]) -> tuple[AcousticBatch, Alignment, float]:
     """Clips as one batch, its alignment by the model's aligner, and the sum of their forward-sum losses."""
     items = [read_clip(data, clip) for clip in clips]
     frames, tokens = max(len(item["mel"]) for item in items), max(len(item["tokens"]) for item in items)

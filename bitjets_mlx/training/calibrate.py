@@ -8,8 +8,9 @@ speaker for each mends both.
 import mlx.core as mx
 import numpy as np
 
+from bitjets_mlx.acoustic import AcousticModel
 from bitjets_mlx.acoustic.alignment import monotonic_search, path_matrix
-from bitjets_mlx.acoustic.model import BitJets, length_mask
+from bitjets_mlx.acoustic.model import length_mask
 from bitjets_mlx.acoustic.variance import token_means
 from bitjets_mlx.config import Calibration
 from bitjets_mlx.data.prepared import Clip, PreparedData
@@ -22,7 +23,7 @@ PITCH_SPREAD = 0.85  # of the recordings' own: more is livelier, and further fro
 LARGEST_PITCH_FACTOR = 2.5
 
 
-def calibrate(model: BitJets, data: PreparedData) -> Calibration:
+def calibrate(model: AcousticModel, data: PreparedData) -> Calibration:
     """Factors on predicted durations (frames) and pitch (normalised), one a speaker. `model` must have its aligner."""
     model.eval()
     clips = usable_clips(data, "train")
@@ -40,7 +41,7 @@ def calibrate(model: BitJets, data: PreparedData) -> Calibration:
 
 
 def _compare(
-    model: BitJets, data: PreparedData, clip: Clip
+    model: AcousticModel, data: PreparedData, clip: Clip
 ) -> tuple[tuple[float, float], tuple[np.ndarray, np.ndarray]]:
     """((recorded, predicted) frames, (recorded, predicted) pitch of the voiced tokens) of one clip."""
     item = read_clip(data, clip)

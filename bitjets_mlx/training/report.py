@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.config import AcousticConfig, CharacterConfig
 from bitjets_mlx.data.prepared import PreparedData
+from bitjets_mlx.data.respelled import as_read
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training.acoustic_validation import AcousticValidation
 from bitjets_mlx.training.drawing import draw_example, draw_losses, save_picture
@@ -47,8 +48,9 @@ def read_log(run: Path) -> list[dict[str, float]]:
 
 def run_examples(run: Path, config: RunConfig, data: Path, clips: int) -> list[Example]:
     """What the averaged weights of the newest checkpoint make of validation clips."""
-    weights, model, prepared = run_weights(run)[1], model_of(config), PreparedData(data)
+    weights, model = run_weights(run)[1], model_of(config)
+    prepared = as_read(PreparedData(data), config.symbols, config.audio)
     prepared.statistics = config.statistics
-    if isinstance(model, AcousticConfig):
+    if isinstance(model, AcousticConfig | CharacterConfig):
         return AcousticValidation(prepared, model, clips).examples(weights, clips)
     return VocoderValidation(prepared, model, clips).examples(weights, clips)

@@ -10,7 +10,16 @@ from typing import Any
 
 import mlx.core as mx
 
-from bitjets_mlx.config import AcousticConfig, FeatureStatistics, HarmonicConfig, HifiganConfig, from_json, to_json
+from bitjets_mlx.config import (
+    AcousticConfig,
+    AudioConfig,
+    CharacterConfig,
+    FeatureStatistics,
+    HarmonicConfig,
+    HifiganConfig,
+    from_json,
+    to_json,
+)
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.text.symbols import SYMBOLS
@@ -18,13 +27,20 @@ from bitjets_mlx.training.acoustic_stage import AcousticTraining
 from bitjets_mlx.training.optimise import Tree
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
 from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
-from bitjets_mlx.voice_folder import read_config, read_trainable, read_vocoder, without_kind
+from bitjets_mlx.voice_folder import read_config, read_discriminators, read_trainable, read_vocoder, without_kind
 
-Model = AcousticConfig | HarmonicConfig | HifiganConfig
+Model = AcousticConfig | CharacterConfig | HarmonicConfig | HifiganConfig
 Training = AcousticTraining | VocoderTrainingConfig
+ALIGN_UNTIL = 0.1  # of a run that begins without an aligner
+STANDARD = AudioConfig()
 Options = Mapping[str, Any]  # fields of a Model or a Training that the command line names
 
-MODELS: dict[str, type[Model]] = {"bitjets": AcousticConfig, "harmonic": HarmonicConfig, "hifigan": HifiganConfig}
+MODELS: dict[str, type[Model]] = {
+    "bitjets": AcousticConfig,
+    "bitjets-characters": CharacterConfig,
+    "harmonic": HarmonicConfig,
+    "hifigan": HifiganConfig,
+}
 KINDS = {config: kind for kind, config in MODELS.items()}
 TRAININGS: dict[str, type[Training]] = {"acoustic": AcousticTraining, "vocoder": VocoderTrainingConfig}
 
@@ -38,6 +54,8 @@ class Settings:
     training: Training
     statistics: FeatureStatistics
     init: str = ""
+    symbols: tuple[str, ...] = SYMBOLS
+    audio: AudioConfig = STANDARD
 
 
 @dataclass(frozen=True)
@@ -48,6 +66,9 @@ class Initial:
     weights: Tree
     speakers: tuple[str, ...] = ()
     statistics: FeatureStatistics | None = None
+    symbols: tuple[str, ...] = SYMBOLS
+    audio: AudioConfig = STANDARD
+    judges: Tree = None
 
 
 def fresh_settings(stage: str, vocoder: str | None, data: PreparedData, init: str, options: Options) -> Settings:
@@ -55,24 +76,35 @@ def fresh_settings(stage: str, vocoder: str | None, data: PreparedData, init: st
     if data.symbols != SYMBOLS:
         raise BitjetsError(f"{data.folder} was prepared with other phoneme symbols: run prepare again.")
     statistics, training = data.statistics, TRAININGS[stage]()
+    symbols, audio = SYMBOLS, AudioConfig()
     if init:
         initial = read_initial(Path(init), stage)
         model = initial.model
         if vocoder and KINDS[type(model)] != vocoder:
             raise BitjetsError(f"{init} holds a {KINDS[type(model)]} vocoder: leave --vocoder {vocoder} out.")
-        if isinstance(model, AcousticConfig) and isinstance(training, AcousticTraining) and initial.statistics:
-            model = dataclasses.replace(model, speakers=len(data.speakers))
+        symbols, audio = initial.symbols, initial.audio
+        if initial.judges is not None and isinstance(training, VocoderTrainingConfig):
+            training = dataclasses.replace(training, official=True, adversarial_from=0.0)
+        if isinstance(model, CharacterConfig) and len(data.speakers) > 1:
+            raise BitjetsError(f"{init} has one voice and no speakers: prepare the recordings of one speaker.")
+        if isinstance(training, AcousticTraining) and initial.statistics:
+            if isinstance(model, AcousticConfig):
+                model = dataclasses.replace(model, speakers=len(data.speakers))
             # Mel bands are the same for all speakers and what these weights were trained in.
             mel = {name: getattr(initial.statistics, name) for name in ("mel_mean", "mel_std")}
             statistics = dataclasses.replace(statistics, **mel)
             # These weights are ternary and aligned already.
             training = dataclasses.replace(training, quantise_from=0.0, quantise_until=0.0, binarise_from=0.0)
+            if "aligner" not in initial.weights:  # converted: before there is an alignment, nothing else can learn
+                training = dataclasses.replace(training, align_until=ALIGN_UNTIL, binarise_from=ALIGN_UNTIL)
     elif stage == "acoustic":
         model = AcousticConfig(symbols=len(SYMBOLS), speakers=len(data.speakers))
     else:
         model = MODELS[vocoder or "harmonic"]()
     _check_known(stage, model, training, options)
-    return Settings(stage, _overridden(model, options), _overridden(training, options), statistics, init)
+    return Settings(
+        stage, _overridden(model, options), _overridden(training, options), statistics, init, symbols, audio
+    )
 
 
 def resumed_settings(run: Path, stage: str, data: PreparedData, init: str, options: Options) -> Settings:
@@ -96,7 +128,7 @@ def resumed_settings(run: Path, stage: str, data: PreparedData, init: str, optio
             f"{run} was trained on other prepared data than {data.folder} (it was {saved.data}): resume it with that, "
             f"or begin a new run with --init {run}."
         )
-    return Settings(stage, model, training, saved.statistics, saved.init)
+    return Settings(stage, model, training, saved.statistics, saved.init, saved.symbols, saved.audio)
 
 
 def run_config(settings: Settings, data: PreparedData) -> RunConfig:
@@ -156,14 +188,19 @@ def read_initial(source: Path, stage: str) -> Initial:
         saved = load_run_config(source)
         if saved.stage != stage:
             raise BitjetsError(f"{source} is a run of --stage {saved.stage}: give --init one of --stage {stage}.")
-        return Initial(model_of(saved), run_weights(source)[1], saved.speakers, saved.statistics)
+        weights = run_weights(source)[1]
+        return Initial(model_of(saved), weights, saved.speakers, saved.statistics, saved.symbols, saved.audio)
     config = read_config(source)
     if stage == "acoustic":
         weights = read_trainable(source)
         assert config.acoustic is not None  # or it would not have been trainable
-        return Initial(config.acoustic, weights, config.speakers, config.statistics)
-    generator = read_vocoder(source, config)
-    return Initial(generator.config, generator.parameters())
+        if isinstance(config.acoustic, AcousticConfig) and not config.acoustic.mel:
+            raise BitjetsError(f"{source} gives its vocoder no mels, and those are trained on: convert with --ternary.")
+        return Initial(config.acoustic, weights, config.speakers, config.statistics, config.symbols, config.audio)
+    generator, judges = read_vocoder(source, config), read_discriminators(source, config)
+    if (config.vocoder_audio or config.audio) != AudioConfig():
+        raise BitjetsError(f"{source} was trained on mels of another convention than prepared data has.")
+    return Initial(generator.config, generator.parameters(), judges=judges.parameters() if judges else None)
 
 
 def _is_run(folder: Path) -> bool:
@@ -175,7 +212,7 @@ def _is_run(folder: Path) -> bool:
 
 def weights_for_speakers(initial: Initial, speakers: tuple[str, ...]) -> Tree:
     """The weights with a speaker embedding for `speakers`: known ones keep theirs, new ones begin with the mean."""
-    if not initial.speakers or initial.speakers == speakers:
+    if not initial.speakers or initial.speakers == speakers or "speaker_embedding" not in initial.weights:
         return initial.weights
     table = initial.weights["speaker_embedding"]["weight"]  # (speakers then, D)
     mean = mx.mean(table, axis=0)

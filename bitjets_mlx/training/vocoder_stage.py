@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_map
 
-from bitjets_mlx.config import DiscriminatorConfig, HarmonicConfig, HifiganConfig
+from bitjets_mlx.config import DiscriminatorConfig, HarmonicConfig, HifiganConfig, hifigan_discriminators
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training.examples import Example
@@ -53,10 +53,8 @@ class VocoderStage:
             self.spoken = spoken_mels(Path(training.acoustic), data, self.clips, cache, write=first)
         mx.random.seed(training.seed)
         self.pool = ShardPool(training.batch_size)
-        shards = [
-            _Shard(build_vocoder(model), Discriminators(DiscriminatorConfig()), training)
-            for _ in range(self.pool.count)
-        ]
+        judges = hifigan_discriminators() if training.official else DiscriminatorConfig()
+        shards = [_Shard(build_vocoder(model), Discriminators(judges), training) for _ in range(self.pool.count)]
         self.parameters: Tree = shards[0].generator.parameters()
         self.judges: Tree = shards[0].discriminators.parameters()
         self.optimizer = Optimizer(self.parameters, training.betas, training.gradient_clip, training.ema)

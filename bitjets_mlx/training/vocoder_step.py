@@ -48,6 +48,7 @@ class VocoderTrainingConfig:
     stft_weight: float = 2.0
     mel_weight: float = 3.0
     repulsion: float = 0.5  # of two sounds made from the same features; 0 makes one only (see energy_distance_losses)
+    official: bool = False  # HiFi-GAN's own discriminators, as in a converted folder, in place of the small ones
     adversarial_from: float = 1.0  # of all updates. 1: no discriminators, which bring this generator nothing here
     adversarial_ramp: int = 300  # updates until the adversarial losses have their full weight
     adversarial_frames: int = 32  # what the discriminators see of a segment
