@@ -72,7 +72,7 @@ class SelfAttention(nn.Module):
         query, key, value = qkv.transpose(2, 0, 3, 1, 4)  # each (B, H, T, D / H)
         bias = ((mask - 1.0) * -MASKED).astype(mx.float32).transpose(0, 2, 1)[:, None]  # (B, 1, 1, T)
         # MLX's own fused attention is slower on the CPU backend and as fast as the plain form at these sizes on a GPU.
-        attention = attention_fused if self.training and prefers_fused(x) else attention_plain
+        attention = attention_fused if prefers_fused(x) else attention_plain
         mixed = attention(query * (width // self.heads) ** -0.5, key, value, bias)  # (B, H, T, D / H)
         return self.out(mixed.transpose(0, 2, 1, 3).reshape(batch, length, width), mask, amount, None, residual)
 

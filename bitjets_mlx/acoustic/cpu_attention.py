@@ -1,4 +1,4 @@
-"""Attention for training on MLX's CPU backend on Linux, where `exp` is scalar: 12 ns an element, most of a softmax.
+"""Attention for MLX's CPU backend on Linux, where `exp` is scalar: 12 ns an element, most of a softmax.
 
 `attention_plain` is the reference and what other devices run.
 """
