@@ -11,7 +11,7 @@ import mlx.nn as nn
 
 from bitjets_mlx.config import HifiganConfig
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.vocoder.convolutions import conv_transpose1d, same_conv1d
+from bitjets_mlx.vocoder.convolutions import conv_transpose1d, prefers_matmul, same_conv1d
 
 SLOPE = 0.1
 LAST_SLOPE = 0.01  # the original calls leaky_relu without a slope there, and trained with torch's default
@@ -20,6 +20,13 @@ LAST_SLOPE = 0.01  # the original calls leaky_relu without a slope there, and tr
 def leaky_relu(x: mx.array, slope: float) -> mx.array:
     """max(x, slope x), for slopes below 1."""
     return mx.maximum(x, slope * x)
+
+
+def settled(x: mx.array, training: bool) -> mx.array:
+    """x, computed when speaking on the CPU backend, which keeps the unfolded inputs of all convolutions till then."""
+    if not training and prefers_matmul():
+        mx.eval(x)
+    return x
 
 
 class Convolution(nn.Module):
@@ -61,7 +68,7 @@ class ResBlock1(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """(B, S, C) -> (B, S, C)."""
         for first, second in zip(self.convs1, self.convs2, strict=True):
-            x = x + second(leaky_relu(first(leaky_relu(x, SLOPE)), SLOPE))
+            x = settled(x + second(leaky_relu(first(leaky_relu(x, SLOPE)), SLOPE)), self.training)
         return x
 
 
@@ -75,7 +82,7 @@ class ResBlock2(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """(B, S, C) -> (B, S, C)."""
         for convolution in self.convs:
-            x = x + convolution(leaky_relu(x, SLOPE))
+            x = settled(x + convolution(leaky_relu(x, SLOPE)), self.training)
         return x
 
 
