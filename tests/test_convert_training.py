@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
+from tiny_training import run_train, tiny_data
 
 from bitjets_mlx import load_voice
 from bitjets_mlx.audio.mel_conventions import log_mel_as, map_log_mel
@@ -21,7 +22,6 @@ from bitjets_mlx.torch_import.source import Source
 from bitjets_mlx.training.runs import load_run_config, run_weights
 from bitjets_mlx.voice_folder import read_trainable
 from bitjets_mlx.weights_file import write_weights
-from tests.tiny_training import run_train, tiny_data
 
 DATA = Path(__file__).parent / "data" / "torch"
 
