@@ -164,7 +164,10 @@ def vocoder_part(source: Path) -> Part:
 
 def _origin(run: Path, config: RunConfig, updates: int) -> dict[str, Any]:
     """What the run itself recorded of its training."""
-    origin = {"updates": updates, "training": config.training, "speakers": list(config.speakers)}
+    training = dict(config.training)
+    if training.get("acoustic"):
+        training["acoustic"] = Path(training["acoustic"]).name  # where it lay concerns nobody else
+    origin = {"updates": updates, "training": training, "speakers": list(config.speakers)}
     seconds, before = 0.0, 0
     try:
         lines = (run / "log.jsonl").read_text().splitlines()
