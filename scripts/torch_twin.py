@@ -23,7 +23,7 @@ from bitjets_mlx.acoustic.alignment import monotonic_search, path_matrix
 from bitjets_mlx.acoustic.blocks import MASKED
 from bitjets_mlx.acoustic.variance import UPSAMPLING_DELTA
 from bitjets_mlx.config import AcousticConfig
-from bitjets_mlx.ternary.layers import RMS_EPS
+from bitjets_mlx.ternary.matmul import RMS_EPS
 from bitjets_mlx.ternary.quantise import ACTIVATION_EPS, ACTIVATION_MAX, WEIGHT_EPS
 from bitjets_mlx.training.acoustic_data import Item
 from bitjets_mlx.training.acoustic_losses import AcousticLossWeights
