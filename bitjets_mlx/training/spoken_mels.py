@@ -7,7 +7,6 @@ stands for, makes of them what the recording has. Durations, pitch and energy ar
 import copy
 from pathlib import Path
 
-import mlx.core as mx
 import numpy as np
 
 from bitjets_mlx.acoustic.model import BitJets
@@ -43,9 +42,8 @@ def spoken_mels(source: Path, data: PreparedData, clips: list[Clip], cache: Path
     model.update(initial.weights)
     own = copy.copy(data)
     own.statistics = initial.statistics
-    with mx.stream(mx.default_device()):
-        spoken = (example(model, own, clip).predicted.astype(np.float16) for clip in clips)
-        mels = dict(zip(names, progress(spoken, len(clips), "mels of the acoustic model"), strict=True))
+    spoken = (example(model, own, clip).predicted.astype(np.float16) for clip in clips)
+    mels = dict(zip(names, progress(spoken, len(clips), "mels of the acoustic model"), strict=True))
     if write:
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_weights(cache, mels)
