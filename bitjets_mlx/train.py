@@ -145,6 +145,8 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     only = parser.add_argument_group("--stage acoustic only")
     only.add_argument("--bf16", action="store_true", default=None, help="activations in bfloat16 (for GPUs)")
     add(only, "--dropout", _share, "in the encoder's blocks", model.dropout)
+    add(only, "--decoder-dropout", _share, "in the decoder's blocks", model.decoder_dropout)
+    add(only, "--predictor-dropout", _share, "in duration, pitch and energy predictors", model.predictor_dropout)
     text = "share of the run in full precision"
     add(only, "--quantise-from", _share, text, f"{acoustic.quantise_from}; 0 with --init")
     text = "share by which weights are ternary"

@@ -101,6 +101,8 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path:
         ("vocoder", "--seed", 5, "training", "seed"),
         ("acoustic", "--bf16", True, "training", "bf16"),
         ("acoustic", "--dropout", 0.3, "model", "dropout"),
+        ("acoustic", "--decoder-dropout", 0.3, "model", "decoder_dropout"),
+        ("acoustic", "--predictor-dropout", 0.3, "model", "predictor_dropout"),
         ("acoustic", "--quantise-from", 0.05, "training", "quantise_from"),
         ("acoustic", "--quantise-until", 0.9, "training", "quantise_until"),
         ("vocoder", "--segment-frames", 33, "training", "segment_frames"),
