@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.evaluation.memory import peak_memory
 
 SPEAKER = Path(__file__).with_name("speaker.py")
 WAV_HEADER = 44
@@ -83,24 +84,25 @@ def run(contender: Contender, texts: list[str], first: int, repeat: int) -> Foun
             cold = time.perf_counter() - began
             rest = process.stdout.read()
             process.stdout.close()
-            memory = _wait(process)
+            process.wait()
             if process.returncode or not line or not rest:
                 errors.seek(0)
                 said = errors.read().decode(errors="replace").strip().splitlines()
                 raise BitjetsError(f"{contender.name} failed: {said[-1] if said else 'it said nothing'}")
-    return {"cold": cold, "memory": memory, **json.loads(rest)}
+    return {"cold": cold, **json.loads(rest)}
 
 
 def _run_program(contender: Contender, texts: list[str], first: int) -> Found:
     """Every text in a process of its own, after one that fills the disk's cache; `first` is what counts as cold."""
     _say(contender, texts[0])
     spoken = [_say(contender, text) for text in texts]
-    rows = [{"first": None, "rtf": whole / audio, "audio_seconds": audio} for _, whole, audio, _ in spoken]
-    return {"cold": spoken[first][0], "memory": max(m for *_, m in spoken), "texts": rows, "parts": {}, "weight_bytes": 0}
+    rows = [{"first": None, "rtf": whole / audio, "audio_seconds": audio} for _, whole, audio in spoken]
+    memory = max(peak_memory([*contender.command, text]) for text in texts)
+    return {"cold": spoken[first][0], "memory": memory, "texts": rows, "parts": {}, "weight_bytes": 0}
 
 
-def _say(contender: Contender, text: str) -> tuple[float, float, float, int]:
-    """Seconds until the first samples, until the last, seconds of speech, peak memory in bytes."""
+def _say(contender: Contender, text: str) -> tuple[float, float, float]:
+    """Seconds until the first samples, until the last, and seconds of speech."""
     began = time.perf_counter()
     process = subprocess.Popen([*contender.command, text], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
@@ -110,16 +112,9 @@ def _say(contender: Contender, text: str) -> tuple[float, float, float, int]:
     first = time.perf_counter() - began
     sound += process.stdout.read()
     process.stdout.close()
-    memory = _wait(process)
+    process.wait()
     whole = time.perf_counter() - began
     if process.returncode or len(sound) <= WAV_HEADER or sound[:4] != b"RIFF":
         raise BitjetsError(f"{contender.name} failed: {' '.join(contender.command)} gave no WAV file.")
     rate, width = int.from_bytes(sound[24:28], "little"), int.from_bytes(sound[32:34], "little")
-    return first, whole, (len(sound) - WAV_HEADER) / width / rate, memory
-
-
-def _wait(process: "subprocess.Popen[bytes]") -> int:
-    """Wait for the process; its peak memory in bytes."""
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return int(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    return first, whole, (len(sound) - WAV_HEADER) / width / rate

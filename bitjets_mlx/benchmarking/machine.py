@@ -3,6 +3,7 @@
 import platform
 import statistics
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import mlx.core as mx
@@ -16,7 +17,7 @@ def describe_machine() -> str:
     device = "CPU backend" if mx.default_device() == mx.Device(mx.cpu) else "GPU"
     return (
         f"{_processor()}, {cpu_cores()} cores, {platform.system()} {platform.machine()}; "
-        f"Python {platform.python_version()}, MLX {mx.__version__} ({device}; BLAS: {fast_blas()})"
+        f"Python {platform.python_version()}, MLX {version('mlx')} ({device}; BLAS: {fast_blas()})"
     )
 
 

@@ -4,6 +4,7 @@ Activations, norms, attention's softmax and the FFTs are left out: the products 
 """
 
 import math
+from itertools import pairwise
 
 from bitjets_mlx.config import AcousticConfig, HarmonicConfig, HifiganConfig
 
@@ -19,7 +20,7 @@ def acoustic_operations(config: AcousticConfig, frames: int) -> float:
     tokens = frames / FRAMES_A_TOKEN
     decoder = config.decoder_layers * (layer + 2 * width * frames) + width * (config.n_mels + 2) + tokens * width
     widths = [width] + [config.predictor_width] * config.predictor_layers
-    predictor = sum(config.predictor_kernel * a * b for a, b in zip(widths, widths[1:], strict=False))
+    predictor = sum(config.predictor_kernel * a * b for a, b in pairwise(widths))
     encoder = config.encoder_layers * (layer + 2 * width * tokens) + 3 * predictor
     return 2.0 * FRAMES_A_SECOND * (decoder + encoder / FRAMES_A_TOKEN)
 
@@ -32,9 +33,7 @@ def vocoder_operations(config: HarmonicConfig | HifiganConfig) -> float:
 def _harmonic(config: HarmonicConfig) -> int:
     """Multiplications a frame."""
     block = config.width * (config.kernel + 2 * config.hidden)
-    return (
-        (config.n_mels + 2) * config.kernel * config.width + config.layers * block + config.width * 4 * BINS
-    )
+    return (config.n_mels + 2) * config.kernel * config.width + config.layers * block + config.width * 4 * BINS
 
 
 def _hifigan(config: HifiganConfig) -> int:

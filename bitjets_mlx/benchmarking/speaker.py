@@ -1,8 +1,8 @@
 """One contender of `benchmark voice`, in a process of its own: `python speaker.py KIND JOB.json`.
 
-Run by its path, so that nothing of this project is imported but by the contender that needs it: memory and start are the
-contender's own. It speaks one sentence at once and says so (the parent knows when it started us), then all texts warm,
-`repeat` times each, and prints what it measured as JSON.
+Run by its path, so that nothing of this project is imported but by the contender that needs it: memory and start are
+the contender's own. It speaks one sentence at once and says so (the parent knows when it started us), then all texts
+warm, `repeat` times each, and prints what it measured as JSON.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ Job = dict[str, Any]
 
 
 class Speaker(NamedTuple):
-    """`stream` yields the samples of a text piece by piece; `parts` are functions that do a part of its first sentence."""
+    """`stream` yields the samples of a text piece by piece; `parts` do a part of the first text each."""
 
     stream: Callable[[int], Iterator[Any]]
     sample_rate: int
@@ -65,7 +65,17 @@ def measured(speaker: Speaker, job: Job) -> Job:
             run()
             taken.append(time.perf_counter() - began)
         parts[name] = statistics.median(taken) / audio
-    return {"texts": texts, "parts": parts, "weight_bytes": speaker.weight_bytes}
+    return {"texts": texts, "parts": parts, "weight_bytes": speaker.weight_bytes, "memory": peak_memory()}
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has had in memory. Linux's ru_maxrss would count what started it, too."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def bitjets(job: Job) -> Speaker:
@@ -158,7 +168,7 @@ def _lazily(parts: Callable[[], dict[str, Callable[[], Any]]]) -> dict[str, Call
             made.update(parts())
         return made[name]()
 
-    return {name: (lambda name=name: run(name)) for name in ("acoustic", "vocoder")}
+    return {"acoustic": lambda: run("acoustic"), "vocoder": lambda: run("vocoder")}
 
 
 JETS_GENERATOR = {  # ESPnet's recipe for LJSpeech, with HiFi-GAN V1

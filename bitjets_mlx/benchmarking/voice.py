@@ -170,7 +170,7 @@ def _operations(plan: Plan, rows: Sequence[dict[str, Any]], peak: float) -> list
     if isinstance(config.acoustic, AcousticConfig):
         frames = round(own["audio_seconds"][FIRST] * 22050 / 256)
         found.append(("acoustic model", acoustic_operations(config.acoustic, frames), own["parts"]["acoustic"]))
-    for name, folder, row in (("", plan.voice, own), ("", plan.hifigan, other)):
+    for folder, row in ((plan.voice, own), (plan.hifigan, other)):
         if folder is not None:
             found.append((_vocoder_name(read_config(folder)), _vocoder_operations(folder), row["parts"]["vocoder"]))
     return [
@@ -196,7 +196,9 @@ def table(report: dict[str, Any]) -> str:
         report["machine"],
         "",
         f"{'':{width}}  first audio, s      real-time factor                 of it            peak  voice",
-        f"{'':{width}}    cold   warm  {LENGTHS[0]:>7} {LENGTHS[1]:>7} {LENGTHS[2]:>7}   acoustic vocoder      MB     MB",
+        f"{'':{width}}    cold   warm  "
+        + " ".join(f"{length:>7}" for length in LENGTHS)
+        + "   acoustic vocoder      MB     MB",
     ]
     for row in report["rows"]:
         if "missing" in row:
@@ -237,5 +239,3 @@ def plot(report: dict[str, Any], path: Path) -> None:
         },
         report["machine"],
     )
-
-
