@@ -9,6 +9,7 @@ the table. Needs `pip install -r requirements-dev.txt`.
 WER: pocketsphinx with its stock US English model, of the recordings and of the synthesis in the same run. MCD,
 log-F0 RMSE, voicing error: along one DTW path of mel-cepstra; see `evaluation/spectra.py` for the recipe. F0 of
 the recordings is the prepared one, that of the synthesis is extracted from its samples. PESQ, STOI: at 16 kHz.
+Noise floor, endings, joins: `evaluation/artefacts.py` defines them; the joins are those of one running text a speaker.
 Everything happens at the recordings' own level: the gain that `prepare` gave them is taken out again.
 """
 
@@ -64,13 +65,14 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         output = options.output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         work = sentences.group_takes(clips, data, output, spoken=voice is not None)
         speech = speaking.speak_sentences(voice, work) if voice else None
+        joins = speaking.clicks_at_joins(voice, work) if voice else None
         copies = speaking.copy_recordings(vocoder, work)
         work.sort(key=lambda sentence: -sentence.frames)  # the longest first: workers end at about the same time
         done = parallel(sentences.measure_sentence, work, options.workers)
         measured = [take for takes in progress(done, len(work), "measuring") for take in takes]
     order = {(clip.speaker, clip.id): index for index, clip in enumerate(clips)}
     measured.sort(key=lambda take: order[take.speaker, take.id])
-    speakers = table.summarise(measured)
+    speakers = table.summarise(measured, joins)
     print(table.formatted(speakers))
     result: dict[str, Any] = {"voice": str(options.voice), "split": options.split, "speakers": speakers}
     result |= _costs(options.voice, speech, copies, clips[0].speaker)

@@ -23,7 +23,7 @@ Found = dict[str, Any]
 
 @dataclass(frozen=True)
 class Contender:
-    """`kind`: of `speaker.py`, or "program" for a command that speaks a text to standard output, started anew each time.
+    """`kind`: of `speaker.py`, or "program" for a command that speaks to standard output, started anew each time.
 
     `missing` says what to install; then nothing else counts. `bytes`: the voice on disk.
     """
