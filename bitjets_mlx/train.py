@@ -72,6 +72,10 @@ def main() -> None:
 
 def _settings(arguments: argparse.Namespace, run: Path, data: PreparedData) -> Settings:
     options = {name: value for name, value in vars(arguments).items() if name not in NOT_SETTINGS and value is not None}
+    if "weight_bits" in options:
+        options["ternary"] = False
+    elif options.get("ternary"):
+        options["weight_bits"] = 0
     begun = (run / "config.json").exists()
     if begun and not arguments.resume:
         raise BitjetsError(f"{run} already holds a run: add --resume to go on with it, or give another --out.")
@@ -143,6 +147,13 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     add(both, "--weight-decay", _share, "decoupled, as in AdamW", acoustic.weight_decay)
     add(both, "--seed", _seed, "of weights, order of clips, dropout, noise", acoustic.seed)
     only = parser.add_argument_group("--stage acoustic only")
+    precision = only.add_mutually_exclusive_group()
+    text = "take full-precision weights of --init to ternary ones"
+    precision.add_argument("--ternary", action="store_true", default=None, help=text)
+    text = "no quantisation at all: to compare with, or a start for --ternary"
+    precision.add_argument("--full-precision", action="store_false", dest="ternary", default=None, help=text)
+    text = "integer weights of so many bits in place of ternary ones, to compare with"
+    precision.add_argument("--weight-bits", type=int, choices=[4, 8], help=text)
     only.add_argument("--bf16", action="store_true", default=None, help="activations in bfloat16 (for GPUs)")
     add(only, "--dropout", _share, "in the encoder's blocks", model.dropout)
     add(only, "--decoder-dropout", _share, "in the decoder's blocks", model.decoder_dropout)

@@ -56,14 +56,19 @@ def split_key(key: mx.array | None, parts: int) -> list[mx.array | None]:
     return [None] * parts if key is None else list(mx.random.split(key, parts))
 
 
+def precision(config: AcousticConfig) -> tuple[bool, bool, int]:
+    """`ternary`, `norm` and `bits` of every BitLinear and BitConv1d."""
+    return config.ternary, config.norm == "rms", config.weight_bits
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with ternary projections."""
 
-    def __init__(self, width: int, heads: int, ternary: bool, norm: bool) -> None:
+    def __init__(self, config: AcousticConfig) -> None:
         super().__init__()
-        self.heads = heads
-        self.qkv = BitLinear(width, 3 * width, ternary, norm)
-        self.out = BitLinear(width, width, ternary, norm)
+        self.heads = config.heads
+        self.qkv = BitLinear(config.width, 3 * config.width, *precision(config))
+        self.out = BitLinear(config.width, config.width, *precision(config))
 
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount, residual: mx.array | None = None) -> mx.array:
         """x (B, T, D), mask (B, T, 1) -> (B, T, D)."""
@@ -85,11 +90,11 @@ class FftBlock(nn.Module):
 
     def __init__(self, config: AcousticConfig, feed_forward: int, dropout: float) -> None:
         super().__init__()
-        width, ternary, norm = config.width, config.ternary, config.norm == "rms"
-        self.attention = SelfAttention(width, config.heads, ternary, norm)
-        self.expand = BitConv1d(width, feed_forward, config.kernel, ternary, norm)
-        self.contract = BitConv1d(feed_forward, width, config.contract_kernel, ternary, norm)
-        if not norm:
+        width = config.width
+        self.attention = SelfAttention(config)
+        self.expand = BitConv1d(width, feed_forward, config.kernel, *precision(config))
+        self.contract = BitConv1d(feed_forward, width, config.contract_kernel, *precision(config))
+        if config.norm != "rms":
             self.attention_norm, self.feed_forward_norm = layer_norm(width), layer_norm(width)
         self.dropout = dropout
 
