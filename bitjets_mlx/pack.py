@@ -25,6 +25,7 @@ from bitjets_mlx.rare_symbols import substitutes
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.calibrate import calibrate
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
+from bitjets_mlx.vocoder.quantised import quantised
 from bitjets_mlx.vocoder.storage import pack_int8
 from bitjets_mlx.voice_folder import (
     ACOUSTIC_FILE,
@@ -158,7 +159,8 @@ def vocoder_part(source: Path) -> Part:
             vocoder=vocoder_from_json(config.model),
             origin={"vocoder": _origin(source, config, updates)},
         )
-        return Part(voice, arrays=pack_int8({name: np.array(value) for name, value in named_arrays(tree).items()}))
+        weights = named_arrays(quantised(tree, config.training.get("weight_bits", 0)))
+        return Part(voice, arrays=pack_int8({name: np.array(value) for name, value in weights.items()}))
     voice = read_config(source)
     read_vocoder(source, voice)  # all the checks
     origin = {name: value for name, value in voice.origin.items() if name == "vocoder"}

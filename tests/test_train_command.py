@@ -105,6 +105,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path:
         ("acoustic", "--decoder-dropout", 0.3, "model", "decoder_dropout"),
         ("acoustic", "--predictor-dropout", 0.3, "model", "predictor_dropout"),
         ("acoustic", "--weight-bits", 4, "model", "weight_bits"),
+        ("vocoder", "--weight-bits", 1.58, "training", "weight_bits"),
         ("acoustic", "--quantise-from", 0.05, "training", "quantise_from"),
         ("acoustic", "--quantise-until", 0.9, "training", "quantise_until"),
         ("vocoder", "--segment-frames", 33, "training", "segment_frames"),
@@ -134,6 +135,7 @@ def test_precision_options_agree(monkeypatch: pytest.MonkeyPatch, data: Prepared
         (("--ternary",), (True, 0)),
         (("--full-precision",), (False, 0)),
         (("--weight-bits", "8"), (False, 8)),
+        (("--weight-bits", "1.58"), (True, 0)),
     ):
         model = settings_of(monkeypatch, data, tmp_path / "run", "acoustic", *words).model
         assert isinstance(model, AcousticConfig) and (model.ternary, model.weight_bits) == expected
