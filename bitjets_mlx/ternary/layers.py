@@ -7,13 +7,7 @@ import mlx.nn as nn
 import numpy as np
 
 from bitjets_mlx.ternary.cpu_training import prefers_fused, rms_norm_fused, rms_norm_plain
-from bitjets_mlx.ternary.matmul import (
-    bit_conv1d,
-    convolve,
-    hold,
-    packed_conv1d,
-    trains_packed,
-)
+from bitjets_mlx.ternary.matmul import bit_conv1d, convolve, hold, packed_conv1d, trains_packed
 from bitjets_mlx.ternary.quantise import blend, fake_quantised_activations, fake_quantised_weights, ternary_weights
 
 # How far quantisation is warmed in: an array blends; 0.0 and None are the cheap ends, "not at all" and "fully".
@@ -84,6 +78,11 @@ class BitConv1d(nn.Module):
         trits, beta = ternary_weights(self.weight)
         return trits.transpose(1, 0, 2), beta  # (K, O, I)
 
+    @property
+    def compiled(self) -> bool:
+        """Whether the weights are held for the C kernels of cpu.py, which then do what lies between layers too."""
+        return bool(self.weight.dtype == mx.uint8)
+
     def freeze_trits(self, trits: np.ndarray, beta: mx.array) -> None:
         """Hold these trits (O, K, I), packed, and never derive beta again; the layer cannot be trained any more."""
         self.weight, self.beta = hold(trits, plain="gain" not in self), beta
@@ -94,13 +93,3 @@ class BitLinear(BitConv1d):
 
     def __init__(self, inputs: int, outputs: int, ternary: bool = True, norm: bool = True) -> None:
         super().__init__(inputs, outputs, kernel=1, ternary=ternary, norm=norm)
-
-
-def _convolve(x: mx.array, weight: mx.array) -> mx.array:
-    """Convolution as one matrix product over side-by-side frames: (B, T, I), (O, K, I) -> (B, T, O)."""
-    outputs, taps, inputs = weight.shape
-    if taps > 1:
-        length, reach = x.shape[1], taps // 2
-        padded = mx.pad(x, [(0, 0), (reach, reach), (0, 0)])  # (B, T + K - 1, I)
-        x = mx.concatenate([padded[:, tap : tap + length] for tap in range(taps)], axis=-1)  # (B, T, K I)
-    return x @ weight.astype(x.dtype).reshape(outputs, taps * inputs).T
