@@ -76,7 +76,10 @@ class FftBlock:
 
     def __init__(self, weights: Weights, prefix: str, heads: int) -> None:
         self.heads = heads
-        self.qkv, self.out = BitConv1d(weights, f"{prefix}.attention.qkv"), BitConv1d(weights, f"{prefix}.attention.out")
+        self.qkv, self.out = (
+            BitConv1d(weights, f"{prefix}.attention.qkv"),
+            BitConv1d(weights, f"{prefix}.attention.out"),
+        )
         self.expand, self.contract = BitConv1d(weights, f"{prefix}.expand"), BitConv1d(weights, f"{prefix}.contract")
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -191,7 +194,9 @@ class TorchHarmonic:
         y = F.layer_norm(y, (self.width,), w[f"{prefix}.norm.weight"], w[f"{prefix}.norm.bias"])
         y = F.linear(y, w[f"{prefix}.widen.weight"], w[f"{prefix}.widen.bias"])  # (T, H)
         y = (y * y).add_(1.0).rsqrt_().mul_(y).add_(1.0).mul_(y).mul_(0.5)
-        return torch.addcmul(x, F.linear(y, w[f"{prefix}.narrow.weight"], w[f"{prefix}.narrow.bias"]), w[f"{prefix}.scale"])
+        return torch.addcmul(
+            x, F.linear(y, w[f"{prefix}.narrow.weight"], w[f"{prefix}.narrow.bias"]), w[f"{prefix}.scale"]
+        )
 
 
 def pulse_train(log_f0: Tensor, voiced: Tensor, phase: float) -> Tensor:
@@ -239,7 +244,9 @@ class TorchHifigan:
         for i, (rate, size) in enumerate(rates):
             x = F.leaky_relu_(x, 0.1)
             x = F.conv_transpose1d(x, w[f"ups.{i}.weight"], w[f"ups.{i}.bias"], rate, padding=(size - rate) // 2)
-            sounds = [self._block(x, f"resblocks.{i * len(kinds) + n}", dilations) for n, (_, dilations) in enumerate(kinds)]
+            sounds = [
+                self._block(x, f"resblocks.{i * len(kinds) + n}", dilations) for n, (_, dilations) in enumerate(kinds)
+            ]
             x = sounds[0]
             for sound in sounds[1:]:
                 x = x.add_(sound)
