@@ -261,29 +261,6 @@ def test_frozen_trits_speak_as_the_latent_weights_did(
     )
 
 
-def test_instructions_and_plain_c_agree() -> None:
-    """The C kernel as this machine runs it, with AVX2, and without any vector instructions of its own."""
-    if not cpu.available():
-        pytest.skip("needs x86-64 with AVX2 and a C compiler")
-    for frames, inputs, outputs, taps in ((1, 5, 3, 1), (13, 192, 200, 3), (8, 600, 64, 1), (7, 33, 17, 5)):
-        trits = np.random.default_rng(1).integers(-1, 2, (taps, outputs, inputs)).astype(np.int8)
-        given = (
-            random(2, frames, inputs),
-            mx.ones((2, frames, 1)),
-            1.0 + 0.1 * random(inputs, seed=1),
-            mx.array(cpu.blocked(trits)),
-            random(outputs, seed=2),
-            random(outputs, seed=3),
-            1e-6,
-            "relu",
-            random(2, frames, outputs, seed=4),
-        )
-        plain = cpu.bit_conv1d(*given, options=("-DBITJETS_PLAIN",))
-        for options in ((), ("-mno-avx512f",)):
-            found = cpu.bit_conv1d(*given, options=options)
-            np.testing.assert_allclose(np.array(found), np.array(plain), rtol=1e-6, atol=1e-6)
-
-
 def test_a_backend_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(matmul.VARIABLE, "blas")
     assert matmul.backend() == "blas"

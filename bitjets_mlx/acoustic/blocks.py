@@ -1,5 +1,6 @@
 """The feed-forward Transformer (FFT) block of FastSpeech (arXiv:1905.09263, section 3.1), ternary."""
 
+import functools
 import math
 from typing import cast
 
@@ -8,6 +9,7 @@ import mlx.nn as nn
 
 from bitjets_mlx.acoustic.cpu_attention import attention_fused, attention_plain
 from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.ternary import cpu
 from bitjets_mlx.ternary.cpu_training import prefers_fused
 from bitjets_mlx.ternary.layers import Amount, BitConv1d, BitLinear
 
@@ -17,10 +19,18 @@ MASKED = -1e9  # not -inf: a row that is masked all over must not become NaN
 
 def sinusoids(length: int, width: int) -> mx.array:
     """Positional encoding (length, width): sines in even columns, cosines in odd ones (arXiv:1706.03762, 3.5)."""
+    return _sinusoid_table(1 << (length - 1).bit_length(), width)[:length]
+
+
+@functools.cache
+def _sinusoid_table(length: int, width: int) -> mx.array:
+    """Sines are slow on a CPU, so they are kept: for a power of two, since every utterance has a length of its own."""
     positions = mx.arange(length, dtype=mx.float32)[:, None]
     rates = mx.exp(mx.arange(0, width, 2, dtype=mx.float32) * (-math.log(10000.0) / width))
     angles = positions * rates  # (length, width / 2)
-    return mx.stack([mx.sin(angles), mx.cos(angles)], axis=-1).reshape(length, width)
+    table = mx.stack([mx.sin(angles), mx.cos(angles)], axis=-1).reshape(length, width)
+    mx.eval(table)
+    return table
 
 
 class Embedding(nn.Embedding):
@@ -73,7 +83,10 @@ class SelfAttention(nn.Module):
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount, residual: mx.array | None = None) -> mx.array:
         """x (B, T, D), mask (B, T, 1) -> (B, T, D)."""
         batch, length, width = x.shape
-        qkv = self.qkv(x, mask, amount).reshape(batch, length, 3, self.heads, width // self.heads)
+        qkv = self.qkv(x, mask, amount)  # (B, T, 3 D)
+        if self.qkv.compiled:
+            return self.out(cpu.self_attention(qkv, mask, self.heads), mask, amount, None, residual)
+        qkv = qkv.reshape(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.transpose(2, 0, 3, 1, 4)  # each (B, H, T, D / H)
         bias = ((mask - 1.0) * -MASKED).astype(mx.float32).transpose(0, 2, 1)[:, None]  # (B, 1, 1, T)
         # MLX's own fused attention is slower on the CPU backend and as fast as the plain form at these sizes on a GPU.

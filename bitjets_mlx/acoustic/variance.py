@@ -6,6 +6,7 @@ import mlx.nn as nn
 
 from bitjets_mlx.acoustic.blocks import MASKED, dropout, layer_norm, precision, split_key
 from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.ternary import cpu
 from bitjets_mlx.ternary.layers import Amount, BitConv1d
 
 UPSAMPLING_DELTA = 0.1
@@ -39,14 +40,16 @@ class VariancePredictor(nn.Module):
 
 
 def gaussian_upsampling(
-    tokens: mx.array, durations: mx.array, mask: mx.array, frames: int, centre: float = 0.5
+    tokens: mx.array, durations: mx.array, mask: mx.array, frames: int, centre: float = 0.5, compiled: bool = False
 ) -> mx.array:
     """Frame t is a mixture of tokens weighted by exp(-delta (t - c_n)^2), c_n being the centre of token n.
 
     tokens (B, N, D); durations (B, N) in frames, zero beyond the end; mask (B, N, 1) -> (B, frames, D). `centre` is
-    where in a frame t is counted: ESPnet takes its beginning, 0.
+    where in a frame t is counted: ESPnet takes its beginning, 0. `compiled` takes the C kernel, which has no gradient.
     """
     centres = mx.cumsum(durations, axis=1) - durations / 2  # (B, N)
+    if compiled:
+        return cpu.gaussian_upsampling(tokens, centres, mask, frames, UPSAMPLING_DELTA, centre)
     times = mx.arange(frames, dtype=mx.float32)[None, :, None] + centre
     scores = -UPSAMPLING_DELTA * mx.square(times - centres[:, None, :])  # (B, T, N)
     scores = scores + ((mask - 1.0) * -MASKED).transpose(0, 2, 1)

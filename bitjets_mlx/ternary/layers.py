@@ -7,13 +7,7 @@ import mlx.nn as nn
 import numpy as np
 
 from bitjets_mlx.ternary.cpu_training import prefers_fused, rms_norm_fused, rms_norm_plain
-from bitjets_mlx.ternary.matmul import (
-    bit_conv1d,
-    convolve,
-    hold,
-    packed_conv1d,
-    trains_packed,
-)
+from bitjets_mlx.ternary.matmul import bit_conv1d, convolve, hold, packed_conv1d, trains_packed
 from bitjets_mlx.ternary.quantise import (
     blend,
     fake_integer_weights,
@@ -96,6 +90,11 @@ class BitConv1d(nn.Module):
             return self.weight, self.beta
         trits, beta = ternary_weights(self.weight)
         return trits.transpose(1, 0, 2), beta  # (K, O, I)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the weights are held for the C kernels of cpu.py, which then do what lies between layers too."""
+        return bool(self.weight.dtype == mx.uint8)
 
     def freeze_trits(self, trits: np.ndarray, beta: mx.array) -> None:
         """Hold these trits (O, K, I), packed, and never derive beta again; the layer cannot be trained any more."""

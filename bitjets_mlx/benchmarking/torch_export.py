@@ -1,0 +1,83 @@
+"""A voice's weights as plain float32 arrays, for the PyTorch twin of `scripts/torch_voice.py`, which reads no MLX."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitjets_mlx.config import AcousticConfig, Calibration, HarmonicConfig
+from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.ternary.packing import unpack_base3
+from bitjets_mlx.vocoder.harmonic import envelope_matrix
+from bitjets_mlx.vocoder.noise import even_noise_table
+from bitjets_mlx.voice_folder import (
+    ACOUSTIC_FILE,
+    VOCODER_FILE,
+    VoiceConfig,
+    build_acoustic,
+    parameter_shapes,
+    read_config,
+    read_weights,
+    ternary_layers,
+    vocoder_to_json,
+)
+
+Arrays = dict[str, np.ndarray]
+
+
+def export_for_torch(voice: Path, vocoder: Path, output: Path) -> None:
+    """Write OUTPUT/config.json and weights.npz: trits times beta, everything in float32.
+
+    `vocoder` is a voice or vocoder folder. BitjetsError for a voice whose acoustic model the twin does not have.
+    """
+    config, sound = read_config(voice), read_config(vocoder)
+    if not isinstance(config.acoustic, AcousticConfig) or not config.acoustic.mel or config.acoustic.norm != "rms":
+        raise BitjetsError(f"{voice}: the PyTorch twin speaks with a BitJETS of ours only: give such a voice.")
+    assert sound.vocoder is not None and config.statistics is not None
+    arrays = {f"acoustic.{name}": array for name, array in _acoustic_arrays(voice, config.acoustic).items()}
+    arrays |= {f"vocoder.{name}": array for name, array in read_weights(vocoder / VOCODER_FILE).items()}
+    arrays |= {"mel_mean": np.array(config.statistics.mel_mean), "mel_std": np.array(config.statistics.mel_std)}
+    if isinstance(sound.vocoder, HarmonicConfig):
+        arrays |= {"envelope": envelope_matrix(sound.vocoder.n_mels), "noise": np.array(even_noise_table())}
+    described = {
+        "acoustic": asdict(config.acoustic),
+        "vocoder": vocoder_to_json(sound.vocoder),
+        "lowest_mel": math.log(config.audio.log_floor),
+        "speakers": _speakers(config),
+        "symbols": list(config.symbols),
+    }
+    np.savez(output / "weights.npz", **{name: array.astype(np.float32) for name, array in arrays.items()})  # type: ignore[arg-type]
+    (output / "config.json").write_text(json.dumps(described))
+
+
+def _acoustic_arrays(folder: Path, config: AcousticConfig) -> Arrays:
+    """Every weight of the acoustic model by name, ternary ones expanded."""
+    arrays = read_weights(folder / ACOUSTIC_FILE)
+    model = build_acoustic(config)
+    shapes = parameter_shapes(model)
+    for name in ternary_layers(model):
+        if f"{name}.trits" in arrays:
+            trits = unpack_base3(arrays.pop(f"{name}.trits"), shapes[f"{name}.weight"])
+            arrays[f"{name}.weight"] = trits.astype(np.float32) * arrays.pop(f"{name}.beta").astype(np.float32)
+    return arrays
+
+
+def _speakers(config: VoiceConfig) -> list[dict[str, Any]]:
+    statistics = config.statistics
+    assert statistics is not None
+    ones = (1.0,) * len(config.speakers)
+    calibration = config.calibration or Calibration(duration=ones, pitch=ones)
+    return [
+        {
+            "name": name,
+            "log_f0_mean": statistics.log_f0_mean[i],
+            "log_f0_std": statistics.log_f0_std[i],
+            "gain": statistics.gain[i],
+            "duration": calibration.duration[i],
+            "pitch": calibration.pitch[i],
+        }
+        for i, name in enumerate(config.speakers)
+    ]
