@@ -103,6 +103,33 @@ def compiled_library(name: str, source: str, flags: tuple[str, ...] = ()) -> Pat
     return target
 
 
+# Sums may be reordered for vector instructions, and nothing is expected to be NaN; -ffast-math would change the whole
+# process. What is NaN all the same stays so: these flags leave additions and multiplications as they are.
+KERNEL_FLAGS = (
+    "-O3",
+    "-march=native",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-signed-zeros",
+    "-fassociative-math",
+    "-ffinite-math-only",
+)
+
+
+@functools.cache
+def training_kernels(source: Path) -> ctypes.CDLL | None:
+    """Loops of training that MLX's CPU backend has none for, compiled on first use; None where no compiler is.
+
+    On Linux only, where that backend is what a machine without a CUDA card trains on. Every function returns nothing.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        return ctypes.CDLL(str(compiled_library(source.stem, source.read_text(encoding="utf-8"), KERNEL_FLAGS)))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 @functools.cache
 def cpu_flags() -> frozenset[str]:
     """What /proc/cpuinfo says the processor can do; nothing on other systems."""

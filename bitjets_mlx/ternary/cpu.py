@@ -14,20 +14,10 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.platform import compiled_library, cpu_flags
+from bitjets_mlx.platform import KERNEL_FLAGS, compiled_library, cpu_flags
 
 SOURCE = Path(__file__).parent / "kernels" / "cpu.c"
 BLOCK, GROUP = 16, 4  # output channels and inputs that the kernel takes at once
-# Sums may be reordered for vector instructions; nothing here is NaN. (-ffast-math would change the whole process.)
-FLAGS = (
-    "-O3",
-    "-march=native",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fno-signed-zeros",
-    "-fassociative-math",
-    "-ffinite-math-only",
-)
 
 
 def available() -> bool:
@@ -41,7 +31,7 @@ def library(*options: str) -> ctypes.CDLL | None:
     if machine.machine() not in ("x86_64", "AMD64") or "avx2" not in cpu_flags():
         return None
     try:
-        loaded = ctypes.CDLL(str(compiled_library("layer", SOURCE.read_text(encoding="utf-8"), (*FLAGS, *options))))
+        loaded = ctypes.CDLL(str(compiled_library("layer", SOURCE.read_text(encoding="utf-8"), (*KERNEL_FLAGS, *options))))
     except (OSError, subprocess.CalledProcessError):
         return None
     loaded.bitjets_instructions.restype = ctypes.c_char_p

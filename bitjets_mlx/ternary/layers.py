@@ -6,7 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from bitjets_mlx.ternary.cpu_training import prefers_fused, rms_norm_fused, rms_norm_plain
+from bitjets_mlx.ternary.cpu_training import layer_kernels, prefers_kernels, rms_norm_plain
 from bitjets_mlx.ternary.matmul import (
     bit_conv1d,
     convolve,
@@ -56,14 +56,14 @@ class BitConv1d(nn.Module):
             return bit_conv1d(
                 x, mask, self.gain if "gain" in self else None, *self._held(), self.bias, activation, residual
             )
-        if self.ternary and "gain" in self and amount is None and prefers_fused(x) and not trains_packed():
-            out = convolve(rms_norm_fused(x, self.gain, mask), fake_quantised_weights(self.weight))
+        relu = activation == "relu"
+        if self.ternary and "gain" in self and amount is None and prefers_kernels(x) and not trains_packed():
+            out = layer_kernels(x, self.gain, self.weight, self.bias, mask, relu)
         else:
             x = rms_norm_plain(x, self.gain, mask) if "gain" in self else x * mask.astype(x.dtype)
             out = self._train(x, amount) if self.ternary else convolve(x, self.weight)
-        out = out + self.bias.astype(x.dtype)
-        if activation == "relu":
-            out = mx.maximum(out, 0.0)
+            out = out + self.bias.astype(x.dtype)
+            out = mx.maximum(out, 0.0) if relu else out
         return out if residual is None else residual + out
 
     def _train(self, x: mx.array, amount: Amount) -> mx.array:
@@ -94,13 +94,3 @@ class BitLinear(BitConv1d):
 
     def __init__(self, inputs: int, outputs: int, ternary: bool = True, norm: bool = True) -> None:
         super().__init__(inputs, outputs, kernel=1, ternary=ternary, norm=norm)
-
-
-def _convolve(x: mx.array, weight: mx.array) -> mx.array:
-    """Convolution as one matrix product over side-by-side frames: (B, T, I), (O, K, I) -> (B, T, O)."""
-    outputs, taps, inputs = weight.shape
-    if taps > 1:
-        length, reach = x.shape[1], taps // 2
-        padded = mx.pad(x, [(0, 0), (reach, reach), (0, 0)])  # (B, T + K - 1, I)
-        x = mx.concatenate([padded[:, tap : tap + length] for tap in range(taps)], axis=-1)  # (B, T, K I)
-    return x @ weight.astype(x.dtype).reshape(outputs, taps * inputs).T
