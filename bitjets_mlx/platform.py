@@ -20,6 +20,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 _STUB = """
 #include <stdint.h>
@@ -128,6 +129,11 @@ def training_kernels(source: Path) -> ctypes.CDLL | None:
         return ctypes.CDLL(str(compiled_library(source.stem, source.read_text(encoding="utf-8"), KERNEL_FLAGS)))
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def pointer(array: Any) -> ctypes.c_void_p:
+    """Where the numbers of a row-major numpy array lie, for a C function; keeps the array alive."""
+    return cast(ctypes.c_void_p, array.ctypes.data_as(ctypes.c_void_p))
 
 
 @functools.cache

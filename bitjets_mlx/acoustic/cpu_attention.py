@@ -11,8 +11,8 @@ from typing import cast
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.platform import training_kernels
-from bitjets_mlx.ternary.cpu_training import on_host, pointer
+from bitjets_mlx.platform import pointer, training_kernels
+from bitjets_mlx.ternary.cpu_training import on_host
 
 SOURCE = Path(__file__).parent / "kernels" / "attention.c"
 MASKED = -1e9  # not -inf: a row that is masked all over must not become NaN
@@ -65,9 +65,7 @@ def attention_kernels(qkv: mx.array, mask: mx.array, heads: int) -> mx.array:
             from_here = behind[utterance, : len(value), head * size : (head + 1) * size]
             of_scores = from_here @ value.T  # (t, t)
             np.matmul(probabilities[index].T, from_here, out=of_value)
-            kernels.bitjets_softmax_gradient(
-                pointer(probabilities[index]), pointer(of_scores), *of_scores.shape, scale
-            )
+            kernels.bitjets_softmax_gradient(pointer(probabilities[index]), pointer(of_scores), *of_scores.shape, scale)
             np.matmul(of_scores, key, out=of_query)
             np.matmul(of_scores.T, query, out=of_key)
         return mx.array(gradient)

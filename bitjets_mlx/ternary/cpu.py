@@ -31,7 +31,9 @@ def library(*options: str) -> ctypes.CDLL | None:
     if machine.machine() not in ("x86_64", "AMD64") or "avx2" not in cpu_flags():
         return None
     try:
-        loaded = ctypes.CDLL(str(compiled_library("layer", SOURCE.read_text(encoding="utf-8"), (*KERNEL_FLAGS, *options))))
+        loaded = ctypes.CDLL(
+            str(compiled_library("layer", SOURCE.read_text(encoding="utf-8"), (*KERNEL_FLAGS, *options)))
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     loaded.bitjets_instructions.restype = ctypes.c_char_p

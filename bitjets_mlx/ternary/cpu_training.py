@@ -1,4 +1,4 @@
-"""Training's form of a ternary layer for MLX's CPU backend on Linux: two matrix products and the C of `kernels/training.c`.
+"""Training's form of a ternary layer for MLX's CPU backend on Linux: matrix products, and C (`kernels/training.c`).
 
 That backend runs an operation at a time, each a pass over memory, and what automatic differentiation makes of
 normalisation and quantisation is dozens of them. Here the layer and its gradient are written by hand. They run at once,
@@ -14,7 +14,7 @@ from typing import cast
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.platform import training_kernels
+from bitjets_mlx.platform import pointer, training_kernels
 from bitjets_mlx.ternary.matmul import RMS_EPS, convolve
 from bitjets_mlx.ternary.quantise import (
     ACTIVATION_EPS,
@@ -36,11 +36,6 @@ def on_host(*arrays: mx.array) -> list[np.ndarray]:
     """Evaluated, as numpy sees them, row-major. (numpy would evaluate them too, but keep the interpreter's lock.)"""
     mx.eval(arrays)
     return [np.ascontiguousarray(np.asarray(array)) for array in arrays]
-
-
-def pointer(array: np.ndarray | None) -> ctypes.c_void_p:
-    """Where its numbers lie."""
-    return ctypes.c_void_p(None if array is None else array.ctypes.data)
 
 
 def rms_norm_plain(x: mx.array, gain: mx.array, mask: mx.array) -> mx.array:

@@ -67,9 +67,7 @@ class ShardPool:
         mx.eval(arguments)  # another thread could not: what is pending here is pending on this thread's stream
         waiting = [
             thread.submit(_run, stream, function, given)
-            for thread, stream, function, given in zip(
-                self._threads, self._streams, functions, arguments, strict=True
-            )
+            for thread, stream, function, given in zip(self._threads, self._streams, functions, arguments, strict=True)
         ]
         return [result.result() for result in waiting]
 
@@ -83,6 +81,12 @@ def _run(stream: mx.Stream, function: Callable[..., Any], arguments: tuple[Any, 
         result = function(*tree_map(lambda leaf: leaf, arguments))
         mx.eval(result)
         return result
+
+
+def in_threads(function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
+    """[f(a) for a in arguments], on all cores where `function` lets go of the interpreter's lock; no MLX graphs."""
+    with ThreadPoolExecutor(cpu_cores()) as threads:
+        return list(threads.map(function, arguments))
 
 
 def seeds_for(*words: int, count: int) -> list[int]:
