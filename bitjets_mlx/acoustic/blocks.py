@@ -7,14 +7,14 @@ from typing import cast
 import mlx.core as mx
 import mlx.nn as nn
 
-from bitjets_mlx.acoustic.cpu_attention import attention_fused, attention_plain
+from bitjets_mlx.acoustic.cpu_attention import SOURCE as ATTENTION
+from bitjets_mlx.acoustic.cpu_attention import attention_kernels, attention_plain
 from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.ternary import cpu
-from bitjets_mlx.ternary.cpu_training import prefers_fused
+from bitjets_mlx.ternary.cpu_training import prefers_kernels
 from bitjets_mlx.ternary.layers import Amount, BitConv1d, BitLinear
 
 LAYER_NORM_EPS = 1e-12
-MASKED = -1e9  # not -inf: a row that is masked all over must not become NaN
 
 
 def sinusoids(length: int, width: int) -> mx.array:
@@ -82,17 +82,12 @@ class SelfAttention(nn.Module):
 
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount, residual: mx.array | None = None) -> mx.array:
         """x (B, T, D), mask (B, T, 1) -> (B, T, D)."""
-        batch, length, width = x.shape
         qkv = self.qkv(x, mask, amount)  # (B, T, 3 D)
         if self.qkv.compiled:
             return self.out(cpu.self_attention(qkv, mask, self.heads), mask, amount, None, residual)
-        qkv = qkv.reshape(batch, length, 3, self.heads, width // self.heads)
-        query, key, value = qkv.transpose(2, 0, 3, 1, 4)  # each (B, H, T, D / H)
-        bias = ((mask - 1.0) * -MASKED).astype(mx.float32).transpose(0, 2, 1)[:, None]  # (B, 1, 1, T)
         # MLX's own fused attention is slower on the CPU backend and as fast as the plain form at these sizes on a GPU.
-        attention = attention_fused if prefers_fused(x) else attention_plain
-        mixed = attention(query * (width // self.heads) ** -0.5, key, value, bias)  # (B, H, T, D / H)
-        return self.out(mixed.transpose(0, 2, 1, 3).reshape(batch, length, width), mask, amount, None, residual)
+        attention = attention_kernels if prefers_kernels(x, ATTENTION) else attention_plain
+        return self.out(attention(qkv, mask, self.heads), mask, amount, None, residual)
 
 
 class FftBlock(nn.Module):

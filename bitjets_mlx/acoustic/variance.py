@@ -4,7 +4,8 @@ Gaussian upsampling as in JETS (arXiv:2203.16852, section 2.1; Non-Attentive Tac
 import mlx.core as mx
 import mlx.nn as nn
 
-from bitjets_mlx.acoustic.blocks import MASKED, dropout, layer_norm, precision, split_key
+from bitjets_mlx.acoustic.blocks import dropout, layer_norm, precision, split_key
+from bitjets_mlx.acoustic.cpu_attention import MASKED
 from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.ternary import cpu
 from bitjets_mlx.ternary.layers import Amount, BitConv1d

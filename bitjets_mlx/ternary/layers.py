@@ -6,7 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from bitjets_mlx.ternary.cpu_training import prefers_fused, rms_norm_fused, rms_norm_plain
+from bitjets_mlx.ternary.cpu_training import layer_kernels, prefers_kernels, rms_norm_plain
 from bitjets_mlx.ternary.matmul import bit_conv1d, convolve, hold, packed_conv1d, trains_packed
 from bitjets_mlx.ternary.quantise import (
     blend,
@@ -58,14 +58,14 @@ class BitConv1d(nn.Module):
             return bit_conv1d(
                 x, mask, self.gain if "gain" in self else None, *self._held(), self.bias, activation, residual
             )
-        if self.ternary and "gain" in self and amount is None and prefers_fused(x) and not trains_packed():
-            out = convolve(rms_norm_fused(x, self.gain, mask), fake_quantised_weights(self.weight))
+        relu = activation == "relu"
+        if self.ternary and "gain" in self and amount is None and prefers_kernels(x) and not trains_packed():
+            out = layer_kernels(x, self.gain, self.weight, self.bias, mask, relu)
         else:
             x = rms_norm_plain(x, self.gain, mask) if "gain" in self else x * mask.astype(x.dtype)
             out = self._train(x, amount) if self.ternary else self._full_precision(x)
-        out = out + self.bias.astype(x.dtype)
-        if activation == "relu":
-            out = mx.maximum(out, 0.0)
+            out = out + self.bias.astype(x.dtype)
+            out = mx.maximum(out, 0.0) if relu else out
         return out if residual is None else residual + out
 
     def _full_precision(self, x: mx.array) -> mx.array:
