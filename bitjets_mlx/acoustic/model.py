@@ -113,7 +113,8 @@ class BitJets(nn.Module):
         states = states + self.pitch_embedding(variance.pitch[..., None]).astype(self.dtype)
         states = states + self.energy_embedding(variance.energy[..., None]).astype(self.dtype)  # (B, N, D)
         frames = frame_mask.shape[1]
-        x = gaussian_upsampling(states, durations, mask, frames, self.config.frame_centre)  # (B, T, D)
+        compiled, centre = self.decoder[0].contract.compiled, self.config.frame_centre
+        x = gaussian_upsampling(states, durations, mask, frames, centre, compiled)  # (B, T, D)
         x = ((x + self.position_scale[1] * sinusoids(frames, self.config.width)) * frame_mask).astype(self.dtype)
         for block, block_key in zip(self.decoder, split_key(key, len(self.decoder)), strict=True):
             x = block(x, frame_mask, amount, block_key)

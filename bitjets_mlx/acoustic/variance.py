@@ -4,8 +4,10 @@ Gaussian upsampling as in JETS (arXiv:2203.16852, section 2.1; Non-Attentive Tac
 import mlx.core as mx
 import mlx.nn as nn
 
-from bitjets_mlx.acoustic.blocks import MASKED, dropout, layer_norm, split_key
+from bitjets_mlx.acoustic.blocks import dropout, layer_norm, precision, split_key
+from bitjets_mlx.acoustic.cpu_attention import MASKED
 from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.ternary import cpu
 from bitjets_mlx.ternary.layers import Amount, BitConv1d
 
 UPSAMPLING_DELTA = 0.1
@@ -20,11 +22,10 @@ class VariancePredictor(nn.Module):
     def __init__(self, config: AcousticConfig, shape: tuple[int, int, int], dropout: float) -> None:
         super().__init__()
         width, layers, kernel = shape
-        norm = config.norm == "rms"
         self.layers = [
-            BitConv1d(config.width if i == 0 else width, width, kernel, config.ternary, norm) for i in range(layers)
+            BitConv1d(config.width if i == 0 else width, width, kernel, *precision(config)) for i in range(layers)
         ]
-        if not norm:
+        if config.norm != "rms":
             self.norms = [layer_norm(width) for _ in range(layers)]
         self.head = nn.Linear(width, 1)
         self.dropout = dropout
@@ -40,14 +41,16 @@ class VariancePredictor(nn.Module):
 
 
 def gaussian_upsampling(
-    tokens: mx.array, durations: mx.array, mask: mx.array, frames: int, centre: float = 0.5
+    tokens: mx.array, durations: mx.array, mask: mx.array, frames: int, centre: float = 0.5, compiled: bool = False
 ) -> mx.array:
     """Frame t is a mixture of tokens weighted by exp(-delta (t - c_n)^2), c_n being the centre of token n.
 
     tokens (B, N, D); durations (B, N) in frames, zero beyond the end; mask (B, N, 1) -> (B, frames, D). `centre` is
-    where in a frame t is counted: ESPnet takes its beginning, 0.
+    where in a frame t is counted: ESPnet takes its beginning, 0. `compiled` takes the C kernel, which has no gradient.
     """
     centres = mx.cumsum(durations, axis=1) - durations / 2  # (B, N)
+    if compiled:
+        return cpu.gaussian_upsampling(tokens, centres, mask, frames, UPSAMPLING_DELTA, centre)
     times = mx.arange(frames, dtype=mx.float32)[None, :, None] + centre
     scores = -UPSAMPLING_DELTA * mx.square(times - centres[:, None, :])  # (B, T, N)
     scores = scores + ((mask - 1.0) * -MASKED).transpose(0, 2, 1)

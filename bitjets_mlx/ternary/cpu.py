@@ -1,8 +1,8 @@
-"""Ternary layers on an x86-64 CPU: the C kernel `kernels/cpu.c`, compiled on first use into the user's cache.
+"""Speaking on an x86-64 CPU: C kernels (`kernels/cpu_*.c`), compiled on first use into the user's cache.
 
-MLX's CPU backend would need a dozen single-threaded passes over the activations and an fp32 product for what the
-kernel does in one pass with int8 instructions. It runs at once, outside MLX's graph, on one core: the layers of a voice
-are so small that waiting for other cores costs more than they bring.
+MLX's CPU backend would need a dozen single-threaded passes over the activations and an fp32 product for what
+`bit_conv1d` does in one pass with int8 instructions, and its softmax is scalar. The kernels run at once, outside MLX's
+graph, on all cores; nothing but waiting for a core is lost where others want them too (`kernels/cpu_threads.c`).
 """
 
 import ctypes
@@ -10,23 +10,27 @@ import functools
 import platform as machine
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.platform import compiled_library, cpu_flags
+from bitjets_mlx.platform import KERNEL_FLAGS, compiled_library, cpu_cores, cpu_flags
 
-SOURCE = Path(__file__).parent / "kernels" / "cpu.c"
+NAMES = ("threads", "layer", "attention", "upsampling")  # threads first: the others use it
+SOURCES = [Path(__file__).parent / "kernels" / f"cpu_{name}.c" for name in NAMES]
 BLOCK, GROUP = 16, 4  # output channels and inputs that the kernel takes at once
-# Sums may be reordered for vector instructions; nothing here is NaN. (-ffast-math would change the whole process.)
-FLAGS = (
-    "-O3",
-    "-march=native",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fno-signed-zeros",
-    "-fassociative-math",
-    "-ffinite-math-only",
+
+
+_ARRAY, _INT, _SIZE = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
+_FUNCTIONS: tuple[tuple[str, Any, list[Any]], ...] = (  # name, result, arguments
+    ("bitjets_instructions", ctypes.c_char_p, []),
+    ("bitjets_layer_scratch", _SIZE, [_INT] * 2),
+    ("bitjets_layer", None, [_ARRAY] * 8 + [_INT] * 7 + [ctypes.c_float, _ARRAY, _INT]),
+    ("bitjets_quantise", None, [_ARRAY] * 3 + [_INT] * 2 + [ctypes.c_float, _ARRAY, _ARRAY]),
+    ("bitjets_attention_scratch", _SIZE, [_INT] * 5),
+    ("bitjets_attention", None, [_ARRAY] * 3 + [_INT] * 4 + [_ARRAY, _INT]),
+    ("bitjets_upsampling", None, [_ARRAY] * 4 + [_INT] * 4 + [ctypes.c_float] * 2 + [_INT]),
 )
 
 
@@ -41,17 +45,13 @@ def library(*options: str) -> ctypes.CDLL | None:
     if machine.machine() not in ("x86_64", "AMD64") or "avx2" not in cpu_flags():
         return None
     try:
-        loaded = ctypes.CDLL(str(compiled_library("layer", SOURCE.read_text(encoding="utf-8"), (*FLAGS, *options))))
+        source = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
+        loaded = ctypes.CDLL(str(compiled_library("speaking", source, (*KERNEL_FLAGS, "-pthread", *options))))
     except (OSError, subprocess.CalledProcessError):
         return None
-    loaded.bitjets_instructions.restype = ctypes.c_char_p
-    loaded.bitjets_layer.restype = None
-    loaded.bitjets_layer.argtypes = [
-        *[ctypes.c_void_p] * 8,
-        *[ctypes.c_int] * 6,
-        ctypes.c_float,
-        *[ctypes.c_void_p] * 3,
-    ]
+    for name, result, arguments in _FUNCTIONS:
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments
     return loaded
 
 
@@ -75,6 +75,7 @@ def bit_conv1d(
     activation: str | None = None,
     residual: mx.array | None = None,
     options: tuple[str, ...] = (),
+    threads: int = 0,
 ) -> mx.array:
     """As `matmul.bit_conv1d`; codes as `blocked` orders them. Evaluates its inputs."""
     batch, frames, inputs = x.shape
@@ -90,33 +91,93 @@ def bit_conv1d(
         or activation not in (None, "relu")
     ):
         raise ValueError(f"x {x.shape}, mask {mask.shape}, gain {gain.shape}, codes {codes.shape}: shapes do not fit")
-    kernel = library(*options)
-    assert kernel is not None, "held for the CPU kernel, which is not here"
+    kernel, threads = _library(*options), threads or _threads()
     given = [_numpy(x), _numpy(mask), _numpy(gain), np.asarray(codes), _numpy(beta), _numpy(bias)]
     added = None if residual is None else _numpy(residual)
     out = np.empty((batch, frames, outputs), dtype=np.float32)
-    rows, width = frames + taps - 1, expected[2] * GROUP
-    q, sums, inverse = np.empty((rows, width), np.int8), np.empty(rows, np.int32), np.empty(rows, np.float32)
-    shared = [array.ctypes.data for array in given[2:]]
-    for row in range(batch):
-        kernel.bitjets_layer(
-            given[0][row].ctypes.data,
-            given[1][row].ctypes.data,
-            *shared,
-            None if added is None else added[row].ctypes.data,
-            out[row].ctypes.data,
-            frames,
-            inputs,
-            outputs,
-            taps,
-            beta.size > 1,
-            activation == "relu",
-            eps,
-            q.ctypes.data,
-            sums.ctypes.data,
-            inverse.ctypes.data,
-        )
+    scratch = np.empty(threads * kernel.bitjets_layer_scratch(inputs, taps), dtype=np.uint8)
+    kernel.bitjets_layer(
+        *[array.ctypes.data for array in given],
+        None if added is None else added.ctypes.data,
+        out.ctypes.data,
+        batch,
+        frames,
+        inputs,
+        outputs,
+        taps,
+        beta.size > 1,
+        activation == "relu",
+        eps,
+        scratch.ctypes.data,
+        threads,
+    )
     return mx.array(out).astype(x.dtype)
+
+
+def quantise(x: mx.array, mask: mx.array, gain: mx.array, eps: float) -> tuple[np.ndarray, np.ndarray]:
+    """The integers that `bit_conv1d` multiplies, int8 (B, T, I), and 1 / s (B, T); for tests and comparisons."""
+    batch, frames, inputs = x.shape
+    q = np.empty((batch, frames, -(-inputs // GROUP) * GROUP), dtype=np.int8)
+    inverse = np.empty((batch, frames), dtype=np.float32)
+    given = [_numpy(x), _numpy(mask), _numpy(gain)]
+    pointers = [array.ctypes.data for array in given]
+    _library().bitjets_quantise(*pointers, batch * frames, inputs, eps, q.ctypes.data, inverse.ctypes.data)
+    return q[..., :inputs], inverse
+
+
+def self_attention(
+    qkv: mx.array, mask: mx.array, heads: int, options: tuple[str, ...] = (), threads: int = 0
+) -> mx.array:
+    """softmax(q k^T / sqrt(D / H)) v of every head: qkv (B, T, 3 D), mask (B, T, 1) -> (B, T, D). Evaluates its inputs.
+
+    The columns of qkv are queries, keys, values, head by head. Frames that the mask leaves out are not attended to.
+    """
+    batch, frames, width = qkv.shape
+    if width % (3 * heads) or mask.shape != (batch, frames, 1):
+        raise ValueError(f"qkv {qkv.shape}, mask {mask.shape} and {heads} heads do not fit")
+    kernel, threads, depth = _library(*options), threads or _threads(), width // (3 * heads)
+    given = [_numpy(qkv), _numpy(mask)]
+    out = np.empty((batch, frames, width // 3), dtype=np.float32)
+    scratch = np.empty(kernel.bitjets_attention_scratch(batch, frames, heads, depth, threads), dtype=np.float32)
+    pointers = [array.ctypes.data for array in (*given, out)]
+    kernel.bitjets_attention(*pointers, batch, frames, heads, depth, scratch.ctypes.data, threads)
+    return mx.array(out).astype(qkv.dtype)
+
+
+def gaussian_upsampling(
+    tokens: mx.array,
+    centres: mx.array,
+    mask: mx.array,
+    frames: int,
+    delta: float,
+    first: float,
+    options: tuple[str, ...] = (),
+    threads: int = 0,
+) -> mx.array:
+    """Mixtures of tokens, weighted by exp(-delta (t - centre)^2), t = first, first + 1, ...: -> (B, frames, D).
+
+    tokens (B, N, D), centres (B, N) ascending, mask (B, N, 1) with zeros at the end. Evaluates its inputs.
+    """
+    batch, count, width = tokens.shape
+    if centres.shape != (batch, count) or mask.shape != (batch, count, 1):
+        raise ValueError(f"tokens {tokens.shape}, centres {centres.shape} and mask {mask.shape} do not fit")
+    given = [_numpy(tokens), _numpy(centres), _numpy(mask)]
+    out = np.empty((batch, frames, width), dtype=np.float32)
+    pointers = [array.ctypes.data for array in (*given, out)]
+    _library(*options).bitjets_upsampling(*pointers, batch, count, width, frames, delta, first, threads or _threads())
+    return mx.array(out).astype(tokens.dtype)
+
+
+def _library(*options: str) -> ctypes.CDLL:
+    kernel = library(*options)
+    assert kernel is not None, "held for the CPU kernels, which are not here"
+    return kernel
+
+
+@functools.cache
+def _threads() -> int:
+    """More would find nothing to do in layers this small."""
+    return min(cpu_cores(), 8)
 
 
 def _numpy(array: mx.array) -> np.ndarray:
