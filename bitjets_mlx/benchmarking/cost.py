@@ -7,7 +7,7 @@ from bitjets_mlx.config import AcousticConfig
 
 @dataclass(frozen=True)
 class Layer:
-    """A ternary layer that is there `times` times: rows (tokens or frames), inputs, outputs, taps of the convolution."""
+    """A ternary layer that is there `times` times: rows (tokens or frames), inputs, outputs, taps."""
 
     name: str
     times: int
