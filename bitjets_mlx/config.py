@@ -58,6 +58,7 @@ class Calibration:
 class AcousticConfig:
     """BitJETS: ternary FFT-block encoder and decoder, variance adaptor, learned aligner.
 
+    `weight_bits` counts where `ternary` is off: 8 or 4 for integer weights, 0 for full precision.
     The fields behind `ternary` make it the JETS of ESPnet: `norm` "layer" has LayerNorm before every sub-layer and
     behind the predictors' convolutions in place of RMSNorm inside ternary layers; `contract_kernel` is that of the
     feed-forward layer's way back; `decoder_feed_forward` its width in the decoder (0: as in the encoder); `predictors`
@@ -83,6 +84,7 @@ class AcousticConfig:
     predictor_dropout: float = 0.2
     aligner_width: int = 128
     ternary: bool = True
+    weight_bits: int = 0
     norm: str = "rms"
     contract_kernel: int = 1
     decoder_feed_forward: int = 0

@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bitjets_mlx.config import AcousticConfig, CharacterConfig
 from bitjets_mlx.ternary.packing import TRITS_A_BYTE
+from bitjets_mlx.vocoder.storage import STEP
 from bitjets_mlx.voice_folder import ACOUSTIC_FILE, VoiceConfig
 from bitjets_mlx.weights_file import read_weights
 
@@ -64,10 +67,13 @@ def trainable_card(name: str, config: VoiceConfig, notes: str) -> str:
 
 def _contents(file: str, folder: Path, config: VoiceConfig) -> str:
     arrays = read_weights(folder / file)
-    count = sum(array.size for array in arrays.values())
+    count = sum(array.size for name, array in arrays.items() if not name.endswith(STEP))
     width = max((array.dtype.itemsize for array in arrays.values() if array.dtype.kind == "f"), default=4)
     ternary = count_ternary(config.acoustic) if file == ACOUSTIC_FILE and config.acoustic else 0
     packed = sum(array.size for name, array in arrays.items() if name.endswith(".trits"))
+    integers = sum(array.size for array in arrays.values() if array.dtype == np.int8)
+    if integers:
+        return f"{count:,} parameters, {integers:,} of them int8, the rest fp{8 * width}"
     if not ternary:
         return f"{count:,} parameters, fp{8 * width}"
     if not packed:

@@ -1,7 +1,8 @@
 """python -m bitjets_mlx.pack --acoustic RUN --vocoder RUN --output weights/NAME [--trainable]
 
-Makes a voice folder of training runs: ternary weights as base 3, the rest as fp16. The vocoder may also come from a
-voice or vocoder folder. Without --vocoder the voice speaks by Griffin-Lim; without --acoustic a vocoder folder is made.
+Makes a voice folder of training runs: ternary weights as base 3, the vocoder's as int8, the rest as fp16. The vocoder
+may also come from a voice or vocoder folder. Without --vocoder the voice speaks by Griffin-Lim; without --acoustic a
+vocoder folder is made.
 """
 
 import argparse
@@ -11,6 +12,8 @@ import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from bitjets_mlx.acoustic import build_acoustic
 from bitjets_mlx.config import AcousticConfig, Calibration, CharacterConfig
@@ -22,6 +25,8 @@ from bitjets_mlx.rare_symbols import substitutes
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.calibrate import calibrate
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
+from bitjets_mlx.vocoder.quantised import quantised
+from bitjets_mlx.vocoder.storage import pack_int8
 from bitjets_mlx.voice_folder import (
     ACOUSTIC_FILE,
     CONFIG_FILE,
@@ -154,7 +159,8 @@ def vocoder_part(source: Path) -> Part:
             vocoder=vocoder_from_json(config.model),
             origin={"vocoder": _origin(source, config, updates)},
         )
-        return Part(voice, arrays=half(named_arrays(tree)))
+        weights = named_arrays(quantised(tree, config.training.get("weight_bits", 0)))
+        return Part(voice, arrays=pack_int8({name: np.array(value) for name, value in weights.items()}))
     voice = read_config(source)
     read_vocoder(source, voice)  # all the checks
     origin = {name: value for name, value in voice.origin.items() if name == "vocoder"}

@@ -20,6 +20,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 _STUB = """
 #include <stdint.h>
@@ -101,6 +102,38 @@ def compiled_library(name: str, source: str, flags: tuple[str, ...] = ()) -> Pat
         subprocess.run([*command, "-lm"], input=source.encode(), check=True, capture_output=True)
         built.replace(target)
     return target
+
+
+# Sums may be reordered for vector instructions, and nothing is expected to be NaN; -ffast-math would change the whole
+# process. What is NaN all the same stays so: these flags leave additions and multiplications as they are.
+KERNEL_FLAGS = (
+    "-O3",
+    "-march=native",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-signed-zeros",
+    "-fassociative-math",
+    "-ffinite-math-only",
+)
+
+
+@functools.cache
+def training_kernels(source: Path) -> ctypes.CDLL | None:
+    """Loops of training that MLX's CPU backend has none for, compiled on first use; None where no compiler is.
+
+    On Linux only, where that backend is what a machine without a CUDA card trains on. Every function returns nothing.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        return ctypes.CDLL(str(compiled_library(source.stem, source.read_text(encoding="utf-8"), KERNEL_FLAGS)))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def pointer(array: Any) -> ctypes.c_void_p:
+    """Where the numbers of a row-major numpy array lie, for a C function; keeps the array alive."""
+    return cast(ctypes.c_void_p, array.ctypes.data_as(ctypes.c_void_p))
 
 
 @functools.cache

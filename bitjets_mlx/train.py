@@ -12,6 +12,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 
@@ -33,6 +34,7 @@ from bitjets_mlx.training.settings import (
 )
 from bitjets_mlx.training.vocoder_stage import VocoderStage
 from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
+from bitjets_mlx.vocoder.quantised import TERNARY
 
 LOOP = LoopConfig(updates=0)  # for its defaults
 NOT_SETTINGS = {"stage", "data", "out", "init", "resume", "wandb", "log_every", "save_every", "validate_every"}
@@ -72,6 +74,8 @@ def main() -> None:
 
 def _settings(arguments: argparse.Namespace, run: Path, data: PreparedData) -> Settings:
     options = {name: value for name, value in vars(arguments).items() if name not in NOT_SETTINGS and value is not None}
+    if arguments.stage == "acoustic":
+        options |= _precision(options)
     begun = (run / "config.json").exists()
     if begun and not arguments.resume:
         raise BitjetsError(f"{run} already holds a run: add --resume to go on with it, or give another --out.")
@@ -81,6 +85,14 @@ def _settings(arguments: argparse.Namespace, run: Path, data: PreparedData) -> S
     if begun:
         return resumed_settings(run, arguments.stage, data, init, options)
     return fresh_settings(arguments.stage, options.get("vocoder"), data, init, options)
+
+
+def _precision(options: dict[str, Any]) -> dict[str, Any]:
+    """`ternary` and `weight_bits` of the acoustic model, of which each rules the other out."""
+    if "weight_bits" in options:
+        ternary = options["weight_bits"] == TERNARY
+        return {"ternary": ternary, "weight_bits": 0 if ternary else int(options["weight_bits"])}
+    return {"weight_bits": 0} if "ternary" in options else {}
 
 
 def _stage(settings: Settings, data: PreparedData, run: Path) -> AcousticStage | VocoderStage:
@@ -142,7 +154,14 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     add(both, "--warm-up", _count, "updates until it has its peak", f"{acoustic.warm_up}; vocoder {vocoder.warm_up}")
     add(both, "--weight-decay", _share, "decoupled, as in AdamW", acoustic.weight_decay)
     add(both, "--seed", _seed, "of weights, order of clips, dropout, noise", acoustic.seed)
+    precision = both.add_mutually_exclusive_group()
+    text = "of integer weights, to compare with: the acoustic model's in place of ternary ones, or the vocoder's"
+    precision.add_argument("--weight-bits", type=float, choices=[8, 4, TERNARY], help=text)
     only = parser.add_argument_group("--stage acoustic only")
+    text = "take full-precision weights of --init to ternary ones"
+    precision.add_argument("--ternary", action="store_true", default=None, help=text)
+    text = "no quantisation at all: to compare with, or a start for --ternary"
+    precision.add_argument("--full-precision", action="store_false", dest="ternary", default=None, help=text)
     only.add_argument("--bf16", action="store_true", default=None, help="activations in bfloat16 (for GPUs)")
     add(only, "--dropout", _share, "in the encoder's blocks", model.dropout)
     add(only, "--decoder-dropout", _share, "in the decoder's blocks", model.decoder_dropout)

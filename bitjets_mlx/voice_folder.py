@@ -2,7 +2,7 @@
 
     config.json             everything needed to rebuild the models
     acoustic.safetensors    ternary weights as base 3 (`*.trits`) with their scale (`*.beta`); the rest fp16
-    vocoder.safetensors     fp16
+    vocoder.safetensors     int8 with a step size an output channel (`*.step`), vectors fp16
     README.md               model card
 
 `convert` keeps fp32, and latent weights (`*.weight`) where it does not pack. `discriminators.safetensors`: those of a
@@ -41,6 +41,7 @@ from bitjets_mlx.ternary.quantise import clamped_trits, ternary_weights
 from bitjets_mlx.ternary.utterance import UtteranceBitConv1d
 from bitjets_mlx.vocoder import Vocoder, build_vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
+from bitjets_mlx.vocoder.storage import packed_shapes, unpack_int8
 from bitjets_mlx.weights_file import Arrays, check_tensors, read_weights
 
 FORMAT = 1
@@ -259,7 +260,8 @@ def read_vocoder(folder: Path, config: VoiceConfig) -> Vocoder:
     path = folder / VOCODER_FILE
     arrays = read_weights(path, _sha256(folder, config, VOCODER_FILE))
     model: Vocoder = _built(folder, build_vocoder, config.vocoder)
-    check_tensors(path, arrays, parameter_shapes(model))
+    check_tensors(path, arrays, packed_shapes(parameter_shapes(model), arrays))
+    unpack_int8(arrays)
     _take_up(model, path, arrays)
     return model
 
@@ -314,7 +316,6 @@ def _built(folder: Path, build: Any, *arguments: Any) -> Any:
 
 def parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Shapes of a model's arrays, by name. Random weights are never drawn for it: MLX is lazy."""
-    """Shapes of a model's arrays, by name."""
     return {name: value.shape for name, value in named_arrays(model.parameters()).items()}
 
 

@@ -1,11 +1,11 @@
-"""The PyTorch twin of a whole voice, for speaking alone: what `python -m bitjets_mlx.benchmark voice` compares us with.
+"""The PyTorch twin of a whole voice, for speaking: what `python -m bitjets_mlx.benchmark voice` compares us with.
 
-Not part of the package: the benchmark's own processes and tests import it, and torch is in requirements-bench.txt alone.
-It imports no MLX, so that its memory and its start are its own. A fair opponent: inference mode, as many threads as
-there are cores, ternary weights expanded to float32 beforehand, weight normalisation folded, fused operations (RMSNorm,
-LayerNorm, attention), in-place activations, convolutions of many inputs as one matrix product, HiFi-GAN as oneDNN's
-convolutions. From the same weights it makes the same mels and samples (tests/test_torch_voice.py). `torch_twin.py` is the
-twin of the acoustic model in training.
+Not part of the package: the benchmark's own processes and tests import it, and torch is in requirements-bench.txt
+alone. It imports no MLX, so that its memory and its start are its own. A fair opponent: inference mode, as many threads
+as there are cores, ternary weights expanded to float32 beforehand, weight normalisation folded, fused operations
+(RMSNorm, LayerNorm, attention), in-place activations, convolutions of many inputs as one matrix product, HiFi-GAN as
+oneDNN's convolutions. From the same weights it makes the same mels and samples (tests/test_torch_voice.py).
+`torch_twin.py` is the twin of the acoustic model in training.
 """
 
 import json

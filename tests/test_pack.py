@@ -65,7 +65,8 @@ def test_the_command_writes_a_voice_and_its_trainable_sister(runs: Path, tmp_pat
     }
     assert len(done.stdout.splitlines()) == 2 and "acoustic.safetensors" in done.stdout
     card = (tmp_path / "v" / "README.md").read_text()
-    for fact in ("`anna`, `ben`", "40 updates of 32 clips, 1 hours", "Read by nobody. CC0.", "| wer | 12.5 | 14 |"):
+    facts = ("`anna`, `ben`", "40 updates of 32 clips, 1 hours", "Read by nobody. CC0.", "| wer | 12.5 | 14 |")
+    for fact in (*facts, " of them int8, the rest fp16"):
         assert fact in card
     sister = (tmp_path / "v_trainable" / "README.md").read_text()
     assert "--init weights/v_trainable" in sister and "CC0" in sister

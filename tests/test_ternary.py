@@ -10,6 +10,7 @@ from bitjets_mlx.ternary.layers import BitConv1d, BitLinear
 from bitjets_mlx.ternary.matmul import ternary_conv1d
 from bitjets_mlx.ternary.quantise import (
     blend,
+    fake_integer_weights,
     fake_quantised_activations,
     fake_quantised_weights,
     int8_activations,
@@ -45,6 +46,32 @@ def test_weights_are_absmean_quantised_as_in_numpy(shape: tuple[int, ...]) -> No
     assert float(beta) == pytest.approx(expected_beta, rel=1e-6)
     np.testing.assert_array_equal(np.array(trits), expected)
     assert trits.shape == shape
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_integer_weights_are_multiples_of_a_channels_own_step(bits: int) -> None:
+    weight = random(5, 3, 8) * mx.array([1.0, 1e-3, 30.0, 0.0, 1.0])[:, None, None]
+    quantised = np.array(fake_integer_weights(weight, bits))
+    largest = 2 ** (bits - 1) - 1
+    for row, latent in zip(quantised, np.array(weight), strict=True):
+        step = max(np.abs(latent).max(), 1e-5) / largest
+        np.testing.assert_allclose(row / step, np.rint(latent / step), atol=1e-3)
+        assert np.abs(row - latent).max() <= 0.501 * step
+    assert np.abs(quantised[0]).max() == pytest.approx(float(mx.max(mx.abs(weight[0]))))
+    gradient = mx.grad(lambda w: mx.sum(fake_integer_weights(w, bits) * weight))(weight)
+    np.testing.assert_array_equal(np.array(gradient), np.array(weight))
+
+
+def test_an_integer_layer_is_its_quantised_parts_in_full_precision() -> None:
+    x, mask = random(2, 7, 6), mx.ones((2, 7, 1))
+    made, plain = layer(6, 4, 3, ternary=False), layer(6, 4, 3, ternary=False)
+    before = np.array(made(x, mask))
+    np.testing.assert_array_equal(before, np.array(plain(x, mask)))
+    made.bits = 4
+    plain.weight = fake_integer_weights(made.weight, 4)
+    after = np.array(made(x, mask))
+    coarse = np.abs(after - np.array(plain(x, mask))).max()
+    assert 0 < coarse < 0.05 < np.abs(after - before).max()  # int8 activations do little, 4-bit weights more
 
 
 def test_activations_are_absmax_quantised_for_each_token_as_in_numpy() -> None:

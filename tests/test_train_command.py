@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,8 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path:
         ("acoustic", "--dropout", 0.3, "model", "dropout"),
         ("acoustic", "--decoder-dropout", 0.3, "model", "decoder_dropout"),
         ("acoustic", "--predictor-dropout", 0.3, "model", "predictor_dropout"),
+        ("acoustic", "--weight-bits", 4, "model", "weight_bits"),
+        ("vocoder", "--weight-bits", 1.58, "training", "weight_bits"),
         ("acoustic", "--quantise-from", 0.05, "training", "quantise_from"),
         ("acoustic", "--quantise-until", 0.9, "training", "quantise_until"),
         ("vocoder", "--segment-frames", 33, "training", "segment_frames"),
@@ -124,6 +127,34 @@ def test_every_option_reaches_the_configuration(
     plain = settings_of(monkeypatch, data, tmp_path / "run", stage)
     changed = settings_of(monkeypatch, data, tmp_path / "run", stage, *words)
     assert getattr(getattr(changed, where), field) == value != getattr(getattr(plain, where), field)
+
+
+def test_precision_options_agree(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
+    for words, expected in (
+        ((), (True, 0)),
+        (("--ternary",), (True, 0)),
+        (("--full-precision",), (False, 0)),
+        (("--weight-bits", "8"), (False, 8)),
+        (("--weight-bits", "1.58"), (True, 0)),
+    ):
+        model = settings_of(monkeypatch, data, tmp_path / "run", "acoustic", *words).model
+        assert isinstance(model, AcousticConfig) and (model.ternary, model.weight_bits) == expected
+
+
+def test_full_precision_weights_are_warmed_in(
+    monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path
+) -> None:
+    """`--init` from a run without quantisation: `--ternary` goes there step by step, and without it nothing changes."""
+    source, new = tmp_path / "source", tmp_path / "new"
+    begin_run(source, data, "acoustic", replace(ACOUSTIC, ternary=False), updates=2, accumulate=1)
+    call(monkeypatch, data, source, "acoustic", "--resume", "--log-every", "1")
+    for words, bits in (("--ternary",), 0), (("--weight-bits", "4"), 4), ((), 0):
+        settings = settings_of(monkeypatch, data, new, "acoustic", "--init", str(source), *words)
+        assert isinstance(settings.model, AcousticConfig) and isinstance(settings.training, AcousticTraining)
+        assert settings.model.ternary == ("--ternary" in words) and settings.model.weight_bits == bits
+        updates = settings.training.updates
+        warming = [settings.training.quantisation(round(share * updates)) for share in (0.0, 0.3, 1.0)]
+        assert warming == ([0.0, 1.0, 1.0] if "--ternary" in words else [1.0] * 3)
 
 
 def test_vocoder_option(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:

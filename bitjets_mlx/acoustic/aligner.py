@@ -7,8 +7,10 @@ states of an untrained ternary encoder align late or never.
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from bitjets_mlx.acoustic.blocks import MASKED, Embedding
+from bitjets_mlx.acoustic.blocks import Embedding
+from bitjets_mlx.acoustic.cpu_attention import MASKED
 
 TEMPERATURE = 0.01
 BLANK_SCORE = -1.0
@@ -56,15 +58,12 @@ def beta_binomial_prior(tokens: int, frames: int) -> np.ndarray:
     """Log of the beta-binomial prior, (frames, tokens): near the diagonal (arXiv:2108.10447, 2.2).
 
     log pmf(k = 0..N-1; n = N, a = t, b = T - t + 1), t = 1..T. All arguments of the gamma functions are whole, so a
-    table of log factorials gives it.
+    table of log factorials gives it; what depends on t + k or t - k is that table, a row further on in every row.
     """
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1.0, tokens + frames + 2)))])
-    n, k = tokens, np.arange(tokens)[None, :]
-    t = np.arange(1, frames + 1)[:, None]
-    a, b = t, frames - t + 1
-
-    def log_beta(x: np.ndarray | int, y: np.ndarray | int) -> np.ndarray:
-        return log_factorial[x - 1] + log_factorial[y - 1] - log_factorial[x + y - 1]
-
-    choose = log_factorial[n] - log_factorial[k] - log_factorial[n - k]
-    return (choose + log_beta(k + a, n - k + b) - log_beta(a, b)).astype(np.float32)
+    table = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1.0, tokens + frames + 2)))])
+    n, k, t = tokens, np.arange(tokens), np.arange(1, frames + 1)[:, None]
+    rising = sliding_window_view(table[: frames + n - 1], n)  # (T, N): log (t + k - 1)!
+    falling = sliding_window_view(table[1 : frames + n], n)[::-1, ::-1]  # log (n - k + T - t)!
+    choose = table[n] - table[k] - table[n - k]
+    of_frame = table[frames] - table[t - 1] - table[frames - t]  # -log B(a, b)
+    return (rising + falling - table[n + frames] + choose + of_frame).astype(np.float32)

@@ -1,11 +1,19 @@
 """Forward-sum loss and monotonic search over alignment scores, on the host.
 
-Both are recursions of a few thousand tiny steps, which is what a GPU is worst at, so they run in numpy, vectorised
-over the batch. The forward-sum here works with scaled float64 probabilities (Rabiner 1989, section V.A) and falls
-back to log space for an utterance that underflows; `forward_sum_reference` is the plain log-space form.
+Both are recursions of a few thousand tiny steps, which is what a GPU is worst at. They run in the C of
+`kernels/alignment.c` or, where no compiler is, in numpy, vectorised over the batch. The forward-sum works with scaled
+float64 probabilities (Rabiner 1989, section V.A) and falls back to log space for an utterance that underflows;
+`forward_sum_reference` is the plain log-space form.
 """
 
+import ctypes
+from pathlib import Path
+
 import numpy as np
+
+from bitjets_mlx.platform import pointer, training_kernels
+
+SOURCE = Path(__file__).parent / "kernels" / "alignment.c"
 
 NEVER = -1e30
 SMALLEST = 1e-250  # probabilities below are not trusted: float64 ends at 1e-308
@@ -22,6 +30,34 @@ def forward_sum(
     """
     if np.any(frame_lengths < token_lengths):
         raise ValueError("an utterance has fewer frames than tokens and cannot be aligned")
+    kernels = training_kernels(SOURCE)
+    if kernels is not None:
+        return _forward_sum_kernels(kernels, log_probabilities, token_lengths, frame_lengths)
+    return forward_sum_numpy(log_probabilities, token_lengths, frame_lengths)
+
+
+def _forward_sum_kernels(
+    kernels: ctypes.CDLL, log_probabilities: np.ndarray, token_lengths: np.ndarray, frame_lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    given = np.ascontiguousarray(log_probabilities, dtype=np.float32)
+    losses, gradient = np.zeros(len(given)), np.zeros_like(given)
+    for row, (n, t) in enumerate(zip(token_lengths.tolist(), frame_lengths.tolist(), strict=True)):
+        loss, fits = ctypes.c_double(), ctypes.c_int()
+        kernels.bitjets_forward_sum(
+            pointer(given[row]), t, n, given.shape[2], ctypes.c_double(SMALLEST), pointer(gradient[row]),
+            ctypes.byref(loss), ctypes.byref(fits), pointer(np.empty((2 * t + 2) * (2 * n + 1))),
+        )  # fmt: skip
+        losses[row] = loss.value
+        if not fits.value:
+            losses[row], gradient[row, :t, : n + 1] = forward_sum_reference(given[row, :t, : n + 1])
+            losses[row], gradient[row] = losses[row] / n, gradient[row] / n
+    return losses, gradient
+
+
+def forward_sum_numpy(
+    log_probabilities: np.ndarray, token_lengths: np.ndarray, frame_lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`forward_sum` where there is no C compiler."""
     tokens = log_probabilities.shape[2] - 1
     emission = _state_emissions(np.exp(log_probabilities.astype(np.float64)), 1.0)  # (T, B, 2 N + 1)
     alive = np.arange(2 * tokens + 1)[None, :] <= 2 * token_lengths[:, None]  # (B, 2 N + 1)
@@ -133,6 +169,23 @@ def monotonic_search(log_probabilities: np.ndarray, token_lengths: np.ndarray, f
 
     log_probabilities (B, T, N); every token gets at least one frame; durations sum to `frame_lengths`.
     """
+    kernels = training_kernels(SOURCE)
+    if kernels is None:
+        return monotonic_search_numpy(log_probabilities, token_lengths, frame_lengths)
+    given = np.ascontiguousarray(log_probabilities, dtype=np.float32)
+    durations = np.zeros((len(given), given.shape[2]), dtype=np.int32)
+    for row, (n, t) in enumerate(zip(token_lengths.tolist(), frame_lengths.tolist(), strict=True)):
+        kernels.bitjets_monotonic_search(
+            pointer(given[row]), t, n, given.shape[2], pointer(durations[row]), pointer(np.empty(n)),
+            pointer(np.empty((t, n), dtype=np.uint8)),
+        )  # fmt: skip
+    return durations
+
+
+def monotonic_search_numpy(
+    log_probabilities: np.ndarray, token_lengths: np.ndarray, frame_lengths: np.ndarray
+) -> np.ndarray:
+    """`monotonic_search` where there is no C compiler."""
     batch, frames, tokens = log_probabilities.shape
     scores = log_probabilities.astype(np.float64).transpose(1, 0, 2)  # (T, B, N)
     best = np.full((batch, tokens), NEVER)

@@ -7,14 +7,14 @@ from typing import cast
 import mlx.core as mx
 import mlx.nn as nn
 
-from bitjets_mlx.acoustic.cpu_attention import attention_fused, attention_plain
+from bitjets_mlx.acoustic.cpu_attention import SOURCE as ATTENTION
+from bitjets_mlx.acoustic.cpu_attention import attention_kernels, attention_plain
 from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.ternary import cpu
-from bitjets_mlx.ternary.cpu_training import prefers_fused
+from bitjets_mlx.ternary.cpu_training import prefers_kernels
 from bitjets_mlx.ternary.layers import Amount, BitConv1d, BitLinear
 
 LAYER_NORM_EPS = 1e-12
-MASKED = -1e9  # not -inf: a row that is masked all over must not become NaN
 
 
 def sinusoids(length: int, width: int) -> mx.array:
@@ -66,28 +66,28 @@ def split_key(key: mx.array | None, parts: int) -> list[mx.array | None]:
     return [None] * parts if key is None else list(mx.random.split(key, parts))
 
 
+def precision(config: AcousticConfig) -> tuple[bool, bool, int]:
+    """`ternary`, `norm` and `bits` of every BitLinear and BitConv1d."""
+    return config.ternary, config.norm == "rms", config.weight_bits
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with ternary projections."""
 
-    def __init__(self, width: int, heads: int, ternary: bool, norm: bool) -> None:
+    def __init__(self, config: AcousticConfig) -> None:
         super().__init__()
-        self.heads = heads
-        self.qkv = BitLinear(width, 3 * width, ternary, norm)
-        self.out = BitLinear(width, width, ternary, norm)
+        self.heads = config.heads
+        self.qkv = BitLinear(config.width, 3 * config.width, *precision(config))
+        self.out = BitLinear(config.width, config.width, *precision(config))
 
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount, residual: mx.array | None = None) -> mx.array:
         """x (B, T, D), mask (B, T, 1) -> (B, T, D)."""
-        batch, length, width = x.shape
         qkv = self.qkv(x, mask, amount)  # (B, T, 3 D)
         if self.qkv.compiled:
             return self.out(cpu.self_attention(qkv, mask, self.heads), mask, amount, None, residual)
-        qkv = qkv.reshape(batch, length, 3, self.heads, width // self.heads)
-        query, key, value = qkv.transpose(2, 0, 3, 1, 4)  # each (B, H, T, D / H)
-        bias = ((mask - 1.0) * -MASKED).astype(mx.float32).transpose(0, 2, 1)[:, None]  # (B, 1, 1, T)
         # MLX's own fused attention is slower on the CPU backend and as fast as the plain form at these sizes on a GPU.
-        attention = attention_fused if prefers_fused(x) else attention_plain
-        mixed = attention(query * (width // self.heads) ** -0.5, key, value, bias)  # (B, H, T, D / H)
-        return self.out(mixed.transpose(0, 2, 1, 3).reshape(batch, length, width), mask, amount, None, residual)
+        attention = attention_kernels if prefers_kernels(x, ATTENTION) else attention_plain
+        return self.out(attention(qkv, mask, self.heads), mask, amount, None, residual)
 
 
 class FftBlock(nn.Module):
@@ -98,11 +98,11 @@ class FftBlock(nn.Module):
 
     def __init__(self, config: AcousticConfig, feed_forward: int, dropout: float) -> None:
         super().__init__()
-        width, ternary, norm = config.width, config.ternary, config.norm == "rms"
-        self.attention = SelfAttention(width, config.heads, ternary, norm)
-        self.expand = BitConv1d(width, feed_forward, config.kernel, ternary, norm)
-        self.contract = BitConv1d(feed_forward, width, config.contract_kernel, ternary, norm)
-        if not norm:
+        width = config.width
+        self.attention = SelfAttention(config)
+        self.expand = BitConv1d(width, feed_forward, config.kernel, *precision(config))
+        self.contract = BitConv1d(feed_forward, width, config.contract_kernel, *precision(config))
+        if config.norm != "rms":
             self.attention_norm, self.feed_forward_norm = layer_norm(width), layer_norm(width)
         self.dropout = dropout
 

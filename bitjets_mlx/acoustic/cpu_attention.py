@@ -1,59 +1,73 @@
-"""Attention for MLX's CPU backend on Linux, where `exp` is scalar: 12 ns an element, most of a softmax.
+"""Attention, and its form for MLX's CPU backend on Linux: matrix products and the C of `kernels/attention.c`.
 
-`attention_plain` is the reference and what other devices run.
+That backend's `exp` is scalar, 12 ns an element, most of a softmax. Like `ternary.cpu_training` this runs at once, in
+the thread that calls, and looks at no frame beyond an utterance's end.
 """
 
-import math
+import ctypes
+from pathlib import Path
 from typing import cast
 
 import mlx.core as mx
+import numpy as np
 
-from bitjets_mlx.ternary.cpu_training import ROUNDER
+from bitjets_mlx.platform import pointer, training_kernels
+from bitjets_mlx.ternary.cpu_training import on_host
 
-# Powers of two of numbers below are taken as 2^-90, 1e-27 of a row's largest: nothing in float32, yet never subnormal.
-LOWEST = -90.0
-# 2^f for f in [-1/2, 1/2], highest degree first: the polynomial of least relative error, 1e-7.
-EXP2 = (1.32764725e-3, 9.67554096e-3, 5.55071309e-2, 2.40221202e-1, 6.93146944e-1, 1.0)
-
-
-def attention_plain(query: mx.array, key: mx.array, value: mx.array, bias: mx.array) -> mx.array:
-    """softmax(q k^T + bias) v: query (already scaled), key, value (B, H, T, D), bias (B, 1, 1, T) -> (B, H, T, D)."""
-    scores = query @ key.swapaxes(-1, -2) + bias  # (B, H, T, T), fp32
-    return mx.softmax(scores, axis=-1).astype(value.dtype) @ value
+SOURCE = Path(__file__).parent / "kernels" / "attention.c"
+MASKED = -1e9  # not -inf: a row that is masked all over must not become NaN
 
 
-def exp2_nonpositive(x: mx.array) -> mx.array:
-    """2^x of x <= 0 in additions and multiplications, which are vectorised; relative error below 3e-7."""
-    x = mx.maximum(x, LOWEST)
-    shifted = x + ROUNDER  # its low bits are round(x)
-    rest = x - (shifted - ROUNDER)  # in [-1/2, 1/2]
-    power = EXP2[0] * rest + EXP2[1]
-    for coefficient in EXP2[2:]:
-        power = power * rest + coefficient
-    exponent = mx.left_shift(shifted.view(mx.int32), mx.array(23))  # ROUNDER's own bits are shifted out
-    return (exponent + power.view(mx.int32)).view(mx.float32)
+def attention_plain(qkv: mx.array, mask: mx.array, heads: int) -> mx.array:
+    """softmax(q k^T / sqrt(D / H)) v over the frames inside: qkv (B, T, 3 D), mask (B, T, 1) -> (B, T, D)."""
+    batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    parts = qkv.reshape(batch, length, 3, heads, width // heads)
+    query, key, value = parts.transpose(2, 0, 3, 1, 4)  # each (B, H, T, D / H)
+    bias = ((mask - 1.0) * -MASKED).astype(mx.float32).transpose(0, 2, 1)[:, None]  # (B, 1, 1, T)
+    scores = query * (width // heads) ** -0.5 @ key.swapaxes(-1, -2) + bias  # (B, H, T, T), fp32
+    mixed = mx.softmax(scores, axis=-1).astype(value.dtype) @ value  # (B, H, T, D / H)
+    return mixed.transpose(0, 2, 1, 3).reshape(batch, length, width)
 
 
-def attention_fused(query: mx.array, key: mx.array, value: mx.array, bias: mx.array) -> mx.array:
-    """`attention_plain` with the gradient of FlashAttention (arXiv:2205.14135, appendix B.2), softmax never divided."""
+def attention_kernels(qkv: mx.array, mask: mx.array, heads: int) -> mx.array:
+    """`attention_plain`, its gradient by hand; zeros beyond each utterance's end, where the plain form has anything."""
+    kernels = training_kernels(SOURCE)
+    assert kernels is not None, "asked for kernels that are not here"
+    batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    size = width // heads
+    scale = ctypes.c_float(size**-0.5)
+    lengths = [int(row.sum()) for row in on_host(mask)[0]]
+    probabilities: list[np.ndarray] = []  # (t, t) of every utterance and head
 
-    scaled = mx.stop_gradient(query) * math.log2(math.e)
-    scores = scaled @ mx.stop_gradient(key).swapaxes(-1, -2) + bias  # (B, H, T, T)
-    powers = exp2_nonpositive(scores - mx.max(scores, axis=-1, keepdims=True))
-    totals = powers @ mx.ones((powers.shape[-1], 1))  # (B, H, T, 1): a matrix product is the fastest sum
+    def parts(array: np.ndarray, utterance: int, head: int) -> list[np.ndarray]:
+        """Query, key and value of a head, (t, D / H) each, where they lie in (B, T, 3 D)."""
+        begins = [part * width + head * size for part in range(3)]
+        return [array[utterance, : lengths[utterance], begin : begin + size] for begin in begins]
 
     @mx.custom_function
-    def attend(query: mx.array, key: mx.array, value: mx.array) -> mx.array:
-        return (powers @ value) / totals
+    def attend(qkv: mx.array) -> mx.array:
+        given, mixed = on_host(qkv)[0], np.zeros((batch, length, width), dtype=np.float32)
+        for utterance, head in np.ndindex(batch, heads):
+            query, key, value = parts(given, utterance, head)
+            scores = query @ key.T  # (t, t)
+            kernels.bitjets_softmax(pointer(scores), *scores.shape, scale)
+            np.matmul(scores, value, out=mixed[utterance, : len(value), head * size : (head + 1) * size])
+            probabilities.append(scores)
+        return mx.array(mixed)
 
     @attend.vjp
-    def attend_vjp(
-        primals: list[mx.array], cotangent: mx.array, result: mx.array
-    ) -> tuple[mx.array, mx.array, mx.array]:
-        query, key, value = primals
-        shared = cotangent / totals  # (B, H, T, D)
-        along = mx.sum(shared * result, axis=-1, keepdims=True)  # (B, H, T, 1)
-        gradient = powers * (shared @ value.swapaxes(-1, -2) - along)  # (B, H, T, T), of the scores
-        return gradient @ key, gradient.swapaxes(-1, -2) @ query, powers.swapaxes(-1, -2) @ shared
+    def attend_vjp(primals: mx.array, cotangent: mx.array, _: mx.array) -> mx.array:
+        given, behind = on_host(primals, cotangent)
+        gradient = np.zeros_like(given)
+        for index, (utterance, head) in enumerate(np.ndindex(batch, heads)):
+            query, key, value = parts(given, utterance, head)
+            of_query, of_key, of_value = parts(gradient, utterance, head)
+            from_here = behind[utterance, : len(value), head * size : (head + 1) * size]
+            of_scores = from_here @ value.T  # (t, t)
+            np.matmul(probabilities[index].T, from_here, out=of_value)
+            kernels.bitjets_softmax_gradient(pointer(probabilities[index]), pointer(of_scores), *of_scores.shape, scale)
+            np.matmul(of_scores, key, out=of_query)
+            np.matmul(of_scores.T, query, out=of_key)
+        return mx.array(gradient)
 
-    return cast(mx.array, attend(query, key, value))
+    return cast(mx.array, attend(qkv))

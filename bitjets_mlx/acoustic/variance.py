@@ -4,7 +4,8 @@ Gaussian upsampling as in JETS (arXiv:2203.16852, section 2.1; Non-Attentive Tac
 import mlx.core as mx
 import mlx.nn as nn
 
-from bitjets_mlx.acoustic.blocks import MASKED, dropout, layer_norm, split_key
+from bitjets_mlx.acoustic.blocks import dropout, layer_norm, precision, split_key
+from bitjets_mlx.acoustic.cpu_attention import MASKED
 from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.ternary import cpu
 from bitjets_mlx.ternary.layers import Amount, BitConv1d
@@ -21,11 +22,10 @@ class VariancePredictor(nn.Module):
     def __init__(self, config: AcousticConfig, shape: tuple[int, int, int], dropout: float) -> None:
         super().__init__()
         width, layers, kernel = shape
-        norm = config.norm == "rms"
         self.layers = [
-            BitConv1d(config.width if i == 0 else width, width, kernel, config.ternary, norm) for i in range(layers)
+            BitConv1d(config.width if i == 0 else width, width, kernel, *precision(config)) for i in range(layers)
         ]
-        if not norm:
+        if config.norm != "rms":
             self.norms = [layer_norm(width) for _ in range(layers)]
         self.head = nn.Linear(width, 1)
         self.dropout = dropout

@@ -15,22 +15,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.platform import compiled_library, cpu_cores, cpu_flags
+from bitjets_mlx.platform import KERNEL_FLAGS, compiled_library, cpu_cores, cpu_flags
 
 NAMES = ("threads", "layer", "attention", "upsampling")  # threads first: the others use it
 SOURCES = [Path(__file__).parent / "kernels" / f"cpu_{name}.c" for name in NAMES]
 BLOCK, GROUP = 16, 4  # output channels and inputs that the kernel takes at once
-# Sums may be reordered for vector instructions; nothing here is NaN. (-ffast-math would change the whole process.)
-FLAGS = (
-    "-pthread",
-    "-O3",
-    "-march=native",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fno-signed-zeros",
-    "-fassociative-math",
-    "-ffinite-math-only",
-)
 
 
 _ARRAY, _INT, _SIZE = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
@@ -57,7 +46,7 @@ def library(*options: str) -> ctypes.CDLL | None:
         return None
     try:
         source = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
-        loaded = ctypes.CDLL(str(compiled_library("speaking", source, (*FLAGS, *options))))
+        loaded = ctypes.CDLL(str(compiled_library("speaking", source, (*KERNEL_FLAGS, "-pthread", *options))))
     except (OSError, subprocess.CalledProcessError):
         return None
     for name, result, arguments in _FUNCTIONS:

@@ -6,9 +6,15 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from bitjets_mlx.ternary.cpu_training import prefers_fused, rms_norm_fused, rms_norm_plain
+from bitjets_mlx.ternary.cpu_training import layer_kernels, prefers_kernels, rms_norm_plain
 from bitjets_mlx.ternary.matmul import bit_conv1d, convolve, hold, packed_conv1d, trains_packed
-from bitjets_mlx.ternary.quantise import blend, fake_quantised_activations, fake_quantised_weights, ternary_weights
+from bitjets_mlx.ternary.quantise import (
+    blend,
+    fake_integer_weights,
+    fake_quantised_activations,
+    fake_quantised_weights,
+    ternary_weights,
+)
 
 # How far quantisation is warmed in: an array blends; 0.0 and None are the cheap ends, "not at all" and "fully".
 Amount = mx.array | float | None
@@ -20,11 +26,13 @@ class BitConv1d(nn.Module):
     In training (`self.training`) the latent weights are quantised on the fly; `amount` blends from full precision (0)
     to quantised (1, or None). Otherwise the products are exact integer sums (`bit_conv1d`), and a voice that was
     loaded from packed weights holds trits (`freeze_trits`) instead of latent weights. `ternary=False` is the same
-    layer in full precision, `norm=False` one without RMSNorm. The products have the type of `x`; what quantisation
-    measures is always fp32.
+    layer in full precision, or with `bits` in training's form of int8 activations and integer weights; `norm=False` one
+    without RMSNorm. The products have the type of `x`; what quantisation measures is always fp32.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, ternary: bool = True, norm: bool = True) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, ternary: bool = True, norm: bool = True, bits: int = 0
+    ) -> None:
         super().__init__()
         if kernel % 2 == 0:
             raise ValueError("the kernel must be odd, so that the output is as long as the input")
@@ -32,7 +40,7 @@ class BitConv1d(nn.Module):
             self.gain = mx.ones((inputs,))
         self.weight = mx.random.normal((outputs, kernel, inputs)) / math.sqrt(inputs * kernel)
         self.bias = mx.zeros((outputs,))
-        self.ternary = ternary
+        self.ternary, self.bits = ternary, bits
 
     def __call__(
         self,
@@ -50,15 +58,20 @@ class BitConv1d(nn.Module):
             return bit_conv1d(
                 x, mask, self.gain if "gain" in self else None, *self._held(), self.bias, activation, residual
             )
-        if self.ternary and "gain" in self and amount is None and prefers_fused(x) and not trains_packed():
-            out = convolve(rms_norm_fused(x, self.gain, mask), fake_quantised_weights(self.weight))
+        relu = activation == "relu"
+        if self.ternary and "gain" in self and amount is None and prefers_kernels(x) and not trains_packed():
+            out = layer_kernels(x, self.gain, self.weight, self.bias, mask, relu)
         else:
             x = rms_norm_plain(x, self.gain, mask) if "gain" in self else x * mask.astype(x.dtype)
-            out = self._train(x, amount) if self.ternary else convolve(x, self.weight)
-        out = out + self.bias.astype(x.dtype)
-        if activation == "relu":
-            out = mx.maximum(out, 0.0)
+            out = self._train(x, amount) if self.ternary else self._full_precision(x)
+            out = out + self.bias.astype(x.dtype)
+            out = mx.maximum(out, 0.0) if relu else out
         return out if residual is None else residual + out
+
+    def _full_precision(self, x: mx.array) -> mx.array:
+        if not self.bits:
+            return convolve(x, self.weight)
+        return convolve(fake_quantised_activations(x), fake_integer_weights(self.weight, self.bits))
 
     def _train(self, x: mx.array, amount: Amount) -> mx.array:
         if isinstance(amount, float) and amount == 0.0:
@@ -91,5 +104,5 @@ class BitConv1d(nn.Module):
 class BitLinear(BitConv1d):
     """A BitConv1d of kernel 1: a linear layer over the last axis."""
 
-    def __init__(self, inputs: int, outputs: int, ternary: bool = True, norm: bool = True) -> None:
-        super().__init__(inputs, outputs, kernel=1, ternary=ternary, norm=norm)
+    def __init__(self, inputs: int, outputs: int, ternary: bool = True, norm: bool = True, bits: int = 0) -> None:
+        super().__init__(inputs, outputs, 1, ternary, norm, bits)

@@ -49,6 +49,23 @@ def fake_quantised_weights(weight: mx.array) -> mx.array:
     return cast(mx.array, _fake_weights(weight))
 
 
+def fake_integer_weights(weight: mx.array, bits: int) -> mx.array:
+    """Weights (O, ...) as whole multiples of a step an output channel, with a straight-through gradient.
+
+    `bits` bits, symmetric: the largest weight of a channel is 2^(bits - 1) - 1 steps.
+    """
+    largest = 2.0 ** (bits - 1) - 1.0
+
+    @mx.custom_function
+    def quantise(weight: mx.array) -> mx.array:
+        axes = list(range(1, weight.ndim))
+        step = mx.maximum(mx.max(mx.abs(weight), axis=axes, keepdims=True), WEIGHT_EPS) / largest  # (O, 1, ...)
+        return mx.round(weight / step) * step
+
+    quantise.vjp(_straight_through)
+    return cast(mx.array, quantise(weight))
+
+
 def fake_quantised_activations(x: mx.array) -> mx.array:
     """int8 activations divided by their scale, with a straight-through gradient."""
     return cast(mx.array, _fake_activations(x))

@@ -72,9 +72,17 @@ def read_clip(data: PreparedData, clip: Clip) -> Item:
     }
 
 
-def collate(items: list[Item], shape: MicroBatch) -> AcousticBatch:
-    """Clips padded to the bucket's shape."""
+def dealt(items: list[Item], count: int) -> list[list[Item]]:
+    """Clips in `count` shards that take about as long: the longest first, dealt forth and back."""
+    order = sorted(items, key=lambda item: len(item["mel"]), reverse=True)
+    rounds = [order[i : i + count] for i in range(0, len(order), count)]
+    return [list(shard) for shard in zip(*(row[:: (-1) ** i] for i, row in enumerate(rounds)), strict=True)]
+
+
+def collate(items: list[Item], shape: MicroBatch | None = None) -> AcousticBatch:
+    """Clips padded to the bucket's shape, or, where no shape costs a compilation, to the longest."""
     tokens, frames = [item["tokens"] for item in items], [item["mel"] for item in items]
+    shape = shape or MicroBatch((), max(map(len, frames)), max(map(len, tokens)))
     prior = np.zeros((len(items), shape.frames, shape.tokens), dtype=np.float32)
     for row, text, mel in zip(prior, tokens, frames, strict=True):
         row[: len(mel), : len(text)] = beta_binomial_prior(len(text), len(mel))

@@ -77,22 +77,13 @@ def align_scores(model: AcousticModel, batch: AcousticBatch) -> tuple[mx.array, 
 
 def align_on_host(batch: AcousticBatch, scores: mx.array, with_blank: mx.array) -> tuple[Alignment, float]:
     """The best path, the gradient of the forward-sum loss, and the loss itself, summed over the batch."""
-    alignments, losses = align_shards([batch], [(scores, with_blank)])
-    return alignments[0], losses
-
-
-def align_shards(shards: list[AcousticBatch], pairs: list[tuple[mx.array, mx.array]]) -> tuple[list[Alignment], float]:
-    """`align_on_host` of shards of one shape, at once: the recursions take as long for many utterances as for one."""
-    lengths = [
-        np.concatenate([np.array(getattr(shard, name)) for shard in shards])
-        for name in ("token_lengths", "frame_lengths")
-    ]
-    scores, with_blank = (np.concatenate([np.array(pair[i]) for pair in pairs]) for i in range(2))
-    durations = monotonic_search(scores, *lengths)
-    losses, gradient = forward_sum(with_blank, *lengths)
+    mx.eval(batch, scores, with_blank)
+    lengths = np.array(batch.token_lengths), np.array(batch.frame_lengths)
+    durations = monotonic_search(np.asarray(scores), *lengths)
+    losses, gradient = forward_sum(np.asarray(with_blank), *lengths)
     path = path_matrix(durations, scores.shape[1])
-    parts = [np.split(array, len(shards)) for array in (path, durations.astype(np.float32), gradient)]
-    return [Alignment(*map(mx.array, part)) for part in zip(*parts, strict=True)], float(losses.sum())
+    alignment = Alignment(mx.array(path), mx.array(durations.astype(np.float32)), mx.array(gradient))
+    return alignment, float(losses.sum())
 
 
 def recorded_variance(batch: AcousticBatch, alignment: Alignment) -> Variance:

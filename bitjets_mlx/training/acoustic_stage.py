@@ -3,6 +3,7 @@
 A micro-batch is cut into shards that run side by side on the CPU backend (`training.shards`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,21 +15,21 @@ from bitjets_mlx.acoustic import AcousticModel, build_acoustic
 from bitjets_mlx.config import AcousticConfig, CharacterConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.ternary.layers import Amount
-from bitjets_mlx.training.acoustic_data import AcousticReader, collate, counts_of, usable_clips
+from bitjets_mlx.training.acoustic_data import AcousticReader, collate, counts_of, dealt, usable_clips
 from bitjets_mlx.training.acoustic_losses import (
     AcousticBatch,
     AcousticLossWeights,
     Alignment,
     Counts,
     acoustic_loss,
+    align_on_host,
     align_scores,
-    align_shards,
 )
 from bitjets_mlx.training.acoustic_validation import AcousticValidation
 from bitjets_mlx.training.batches import BatchPlan
 from bitjets_mlx.training.examples import Example
 from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, leaves, scalar, tree_add
-from bitjets_mlx.training.shards import ShardPool, compiled, seeds_for
+from bitjets_mlx.training.shards import ShardPool, compiled, on_cpu, seeds_for
 from bitjets_mlx.voice_folder import ternary_layers
 
 FORWARD_SUM = "forward_sum"
@@ -83,7 +84,7 @@ class AcousticStage:
         tokens = np.array([len(clip.phonemes) for clip in clips])
         plan = BatchPlan(frames, tokens, training.batch_size * self.group.size(), training.seed)
         self.reader = AcousticReader(data, plan, clips, self.group.rank(), training.batch_size, training.accumulate)
-        self._scores = [compiled(shard.scores) for shard in shards]
+        self._align = [partial(_align, compiled(shard.scores)) for shard in shards]
         # Three forms: without quantisation, while it is warmed in, and with it.
         self._gradients = {
             kind: [compiled(partial(shard.gradients, kind)) for shard in shards] for kind in ("none", "blend", "full")
@@ -124,9 +125,9 @@ class AcousticStage:
 
     def update(self, number: int) -> dict[str, float]:
         """Update number `number`, counted from 0; returns the losses and what the log should show."""
-        training, per_shard = self.training, self.training.batch_size // self.pool.count
+        training = self.training
         micro_batches = [
-            [collate(items[i : i + per_shard], shape) for i in range(0, len(items), per_shard)]
+            [collate(shard, None if on_cpu() else shape) for shard in dealt(items, self.pool.count)]
             for items, shape in self.reader.micro_batches(number)
         ]
         gradients, losses = self.gradients(number, micro_batches)
@@ -187,9 +188,14 @@ class AcousticStage:
 
     def align(self, shards: list[AcousticBatch], counts: Counts) -> tuple[list[Alignment], float]:
         """Search and forward-sum on the host, from the aligner's present scores."""
-        pairs = self.pool.run(self._scores, [(self.parameters, shard) for shard in shards])
-        alignments, losses = align_shards(shards, pairs)
-        return alignments, losses / scalar(counts.utterances)
+        pairs = self.pool.run(self._align, [(self.parameters, shard) for shard in shards])
+        return [alignment for alignment, _ in pairs], sum(loss for _, loss in pairs) / scalar(counts.utterances)
+
+
+def _align(
+    scores: Callable[..., tuple[mx.array, mx.array]], parameters: Tree, batch: AcousticBatch
+) -> tuple[Alignment, float]:
+    return align_on_host(batch, *scores(parameters, batch))
 
 
 class _Shard:

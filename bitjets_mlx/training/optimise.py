@@ -1,8 +1,10 @@
 """AdamW with an outside schedule, gradient clipping and a moving average of the weights, as one function."""
 
+import ctypes
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import mlx.core as mx
@@ -10,9 +12,15 @@ import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
-from bitjets_mlx.training.shards import compiled
+from bitjets_mlx.platform import pointer, training_kernels
+from bitjets_mlx.ternary.cpu_training import on_host, prefers_kernels
+from bitjets_mlx.training.shards import compiled, in_threads
 
 Tree = Any
+Scalars = tuple[float, float, float, float, float]
+Moved = tuple[mx.array, mx.array, mx.array, mx.array]
+SOURCE = Path(__file__).parent / "kernels" / "adamw.c"
+ENDS = ("", "", ".m", ".v", "")  # of the names of parameter, gradient, moments, EMA
 EMA_WARM_UP = 20.0
 ADAM_EPS = 1e-8
 SMALL = 16384  # elements
@@ -33,10 +41,12 @@ def scalar(value: mx.array) -> float:
     return float(cast(float, value.item()))
 
 
-def global_norm(tree: Tree) -> mx.array:
-    """The L2 norm of all leaves together, (); the order of the sum, and so its last bit, depends on names alone."""
-    squares = [mx.sum(mx.square(leaf.astype(mx.float32))) for _, leaf in leaves(tree)]
-    return mx.sqrt(mx.sum(mx.stack(squares)))
+def global_norm(tree: Tree) -> float:
+    """The L2 norm of all leaves together; the order of the sum, and so its last bit, depends on names alone."""
+    arrays = [leaf.astype(mx.float32) for _, leaf in leaves(tree)]
+    if prefers_kernels(arrays[0], SOURCE):
+        return math.sqrt(math.fsum(in_threads(_sum_of_squares, on_host(*arrays))))
+    return scalar(mx.sqrt(mx.sum(mx.stack([mx.sum(mx.square(array)) for array in arrays]))))
 
 
 class Optimizer:
@@ -63,11 +73,11 @@ class Optimizer:
         self.state = adam.state
         mx.eval(parameters, adam.state)
         self.ema: Tree = {} if ema_decay is None else parameters
-        self._apply: Callable[..., tuple[mx.array, ...]] = compiled(partial(_adamw, betas))
+        self._plain: Callable[..., Moved] = compiled(partial(_adamw, betas))
 
     def step(self, parameters: Tree, gradients: Tree, update: int, rate: float, decay: float) -> tuple[Tree, float]:
         """(new parameters, norm of the gradient before clipping) after update number `update`, counted from 1."""
-        norm = scalar(global_norm(gradients))
+        norm = global_norm(gradients)
         if not math.isfinite(norm):
             self._skip("gradients")
             return parameters, norm
@@ -80,8 +90,8 @@ class Optimizer:
             1.0 / math.sqrt(1.0 - self.betas[1] ** count),
             1.0 - average,
         )
-        new, state, ema = self._moved(parameters, gradients, [mx.array(value, dtype=mx.float32) for value in scalars])
-        if not math.isfinite(scalar(global_norm(new))):
+        new, state, ema = self._moved(parameters, gradients, scalars)
+        if not math.isfinite(global_norm(new)):
             self._skip("weights")
             return parameters, norm
         self.skipped = 0
@@ -90,25 +100,39 @@ class Optimizer:
         self.ema = ema
         return new, norm
 
-    def _moved(self, parameters: Tree, gradients: Tree, scalars: list[mx.array]) -> tuple[Tree, Tree, Tree]:
-        """New parameters, moments and EMA, a group of leaves after the other, so that each stays in the cache."""
+    def _moved(self, parameters: Tree, gradients: Tree, scalars: Scalars) -> tuple[Tree, Tree, Tree]:
+        """New parameters, moments and EMA: a group of leaves after the other, so that each stays in the cache."""
         old, given, state = dict(leaves(parameters)), dict(leaves(gradients)), dict(leaves(self.state))
         ema = dict(leaves(self.ema)) or old
         new: dict[str, mx.array] = {}
         moments: dict[str, mx.array] = {}
         averages: dict[str, mx.array] = {}
-        for names in _groups(old):
-            first, second = [f"{name}.m" for name in names], [f"{name}.v" for name in names]
-            sources = ((old, names), (given, names), (state, first), (state, second), (ema, names))
-            moved = self._apply(*[_joined(source, keys) for source, keys in sources], *scalars)
-            mx.eval(moved)
-            targets = ((new, names), (moments, first), (moments, second), (averages, names))
+        groups = _groups(old)
+        sources = [
+            [
+                _joined(source, [name + end for name in names])
+                for source, end in zip((old, given, state, state, ema), ENDS, strict=True)
+            ]
+            for names in groups
+        ]
+        for names, moved in zip(groups, self._apply(sources, scalars), strict=True):
             shapes = [old[name].shape for name in names]
-            for array, (target, keys) in zip(moved, targets, strict=True):
-                target.update(zip(keys, _parted(array, shapes), strict=True))
+            for array, target, end in zip(moved, (new, moments, moments, averages), ENDS[:1] + ENDS[2:], strict=True):
+                target.update(zip([name + end for name in names], _parted(array, shapes), strict=True))
         mx.eval(new, moments, averages)
         trees = [tree_unflatten(list(arrays.items())) for arrays in (new, moments, averages)]
         return trees[0], trees[1], trees[2] if self.ema else {}
+
+    def _apply(self, groups: list[list[mx.array]], scalars: Scalars) -> Iterator[Moved]:
+        """`_adamw` of every group: in C, on all cores, or as MLX has it."""
+        if prefers_kernels(groups[0][0], SOURCE):
+            constants = np.array([*self.betas, ADAM_EPS, *scalars], dtype=np.float32)
+            yield from in_threads(partial(_adamw_kernels, constants), [on_host(*group) for group in groups])
+            return
+        for group in groups:
+            moved = self._plain(*group, *[mx.array(value, dtype=mx.float32) for value in scalars])
+            mx.eval(moved)
+            yield moved
 
     def _skip(self, what: str) -> None:
         self.skipped += 1
@@ -159,6 +183,22 @@ def _adamw(
     second = betas[1] * second + (1.0 - betas[1]) * mx.square(gradient)
     parameter = parameter * keep - rate * first / (mx.sqrt(second) * correction + ADAM_EPS)
     return parameter, first, second, ema + share * (parameter - ema)
+
+
+def _adamw_kernels(constants: np.ndarray, given: list[np.ndarray]) -> Moved:
+    """`_adamw` in one pass."""
+    kernels = training_kernels(SOURCE)
+    assert kernels is not None
+    moved = [np.empty_like(given[0]) for _ in range(4)]
+    kernels.bitjets_adamw(*map(pointer, (*given, *moved)), ctypes.c_long(moved[0].size), pointer(constants))
+    return cast(Moved, tuple(map(mx.array, moved)))
+
+
+def _sum_of_squares(values: np.ndarray) -> float:
+    kernels, total = training_kernels(SOURCE), ctypes.c_double()
+    assert kernels is not None
+    kernels.bitjets_sum_of_squares(pointer(values), ctypes.c_long(values.size), ctypes.byref(total))
+    return total.value
 
 
 def learning_rate(update: int, updates: int, peak: float, warm_up: int, hold: float, final: float) -> float:

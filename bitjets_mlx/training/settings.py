@@ -32,6 +32,7 @@ from bitjets_mlx.voice_folder import read_config, read_discriminators, read_trai
 Model = AcousticConfig | CharacterConfig | HarmonicConfig | HifiganConfig
 Training = AcousticTraining | VocoderTrainingConfig
 ALIGN_UNTIL = 0.1  # of a run that begins without an aligner
+WARM_IN_UNTIL = 0.3  # of a run that takes weights of full precision to ternary ones
 STANDARD = AudioConfig()
 Options = Mapping[str, Any]  # fields of a Model or a Training that the command line names
 
@@ -97,6 +98,8 @@ def fresh_settings(stage: str, vocoder: str | None, data: PreparedData, init: st
             training = dataclasses.replace(training, quantise_from=0.0, quantise_until=0.0, binarise_from=0.0)
             if "aligner" not in initial.weights:  # converted: before there is an alignment, nothing else can learn
                 training = dataclasses.replace(training, align_until=ALIGN_UNTIL, binarise_from=ALIGN_UNTIL)
+            if options.get("ternary") and isinstance(model, AcousticConfig) and not model.ternary:
+                training = dataclasses.replace(training, quantise_until=WARM_IN_UNTIL)
     elif stage == "acoustic":
         model = AcousticConfig(symbols=len(SYMBOLS), speakers=len(data.speakers))
     else:

@@ -1,9 +1,7 @@
 """How an update is spread over the machine: shards on the CPU backend's cores, compilation, random keys.
 
-MLX uses one thread for everything but matrix products on the CPU. A stream has a thread of its own, but one `mx.eval`
-feeds the streams one after the other, so each shard also gets a Python thread that evaluates: two cores then do twice
-the work. The graphs are built by the calling thread, one after the other: MLX does not know its transformations from
-several threads (an `mx.grad` in one leaves arrays that are being evaluated in another tied to that one's stream).
+MLX uses one thread for everything but matrix products on the CPU. So each shard has a Python thread with a stream of
+its own, in which its graph is built and evaluated: two cores then do twice the work.
 """
 
 import ctypes
@@ -14,6 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+from mlx.utils import tree_map
 
 from bitjets_mlx.platform import cpu_cores, set_blas_threads
 
@@ -66,14 +65,28 @@ class ShardPool:
             mx.eval(results)
             return results
         mx.eval(arguments)  # another thread could not: what is pending here is pending on this thread's stream
-        results = []
-        for stream, function, given in zip(self._streams, functions, arguments, strict=True):
-            with mx.stream(stream):
-                results.append(function(*given))
-        waiting = [thread.submit(mx.eval, result) for thread, result in zip(self._threads, results, strict=True)]
-        for evaluated in waiting:
-            evaluated.result()
-        return results
+        waiting = [
+            thread.submit(_run, stream, function, given)
+            for thread, stream, function, given in zip(self._threads, self._streams, functions, arguments, strict=True)
+        ]
+        return [result.result() for result in waiting]
+
+
+def _run(stream: mx.Stream, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """function(*arguments), evaluated on `stream`.
+
+    While `mx.grad` runs it puts its own arrays into the dicts and lists it was given, so threads cannot share these.
+    """
+    with mx.stream(stream):
+        result = function(*tree_map(lambda leaf: leaf, arguments))
+        mx.eval(result)
+        return result
+
+
+def in_threads(function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
+    """[f(a) for a in arguments], on all cores where `function` lets go of the interpreter's lock; no MLX graphs."""
+    with ThreadPoolExecutor(cpu_cores()) as threads:
+        return list(threads.map(function, arguments))
 
 
 def seeds_for(*words: int, count: int) -> list[int]:

@@ -26,6 +26,7 @@ from bitjets_mlx.training.vocoder_step import (
 from bitjets_mlx.training.vocoder_validation import VocoderValidation
 from bitjets_mlx.vocoder import Vocoder, build_vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
+from bitjets_mlx.vocoder.quantised import quantised
 
 Batch = dict[str, mx.array]
 
@@ -89,11 +90,11 @@ class VocoderStage:
 
     def validate(self, update: int) -> dict[str, float]:
         """Losses of the averaged weights on a few validation clips after `update` updates."""
-        return self.validation.losses(self.optimizer.ema)
+        return self.validation.losses(quantised(self.optimizer.ema, self.training.weight_bits))
 
     def examples(self, count: int) -> list[Example]:
         """What the averaged weights make of validation clips."""
-        return self.validation.examples(self.optimizer.ema, count)
+        return self.validation.examples(quantised(self.optimizer.ema, self.training.weight_bits), count)
 
     def ternary_weights(self) -> dict[str, mx.array]:
         """None: vocoders are in full precision."""
@@ -191,7 +192,7 @@ class _Shard:
         self.discriminators.update(judges)
 
         def loss(parameters: Tree) -> tuple[mx.array, dict[str, mx.array]]:
-            self.generator.update(parameters)
+            self.generator.update(quantised(parameters, self.training.weight_bits))
             judge = self.discriminators if adversarial else None
             return generator_loss(self.generator, judge, batch, weight, self.training)
 
@@ -200,7 +201,7 @@ class _Shard:
 
     def judge_gradients(self, judges: Tree, parameters: Tree, batch: Batch) -> tuple[Tree, dict[str, mx.array]]:
         """Gradients of the discriminators' loss."""
-        self.generator.update(parameters)
+        self.generator.update(quantised(parameters, self.training.weight_bits))
 
         def loss(judges: Tree) -> tuple[mx.array, dict[str, mx.array]]:
             self.discriminators.update(judges)

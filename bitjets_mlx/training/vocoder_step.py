@@ -57,6 +57,7 @@ class VocoderTrainingConfig:
     acoustic: str = ""  # run or `_trainable` folder of an acoustic model whose mels half of the segments have
     mel_blur: float = 1.0  # how far towards a blurred mel the input may move, 0 to 1
     gain_decibels: float = 6.0  # random gain of mel and audio, so that recording levels do not matter
+    weight_bits: float = 0.0  # of the generator's weights (`vocoder.quantised`); 0 is full precision
 
 
 def augment(batch: Batch, config: VocoderTrainingConfig) -> Batch:

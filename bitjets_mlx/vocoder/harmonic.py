@@ -14,8 +14,10 @@ import numpy as np
 
 from bitjets_mlx.audio.spectrogram import istft_parts, real_fft
 from bitjets_mlx.config import HarmonicConfig
-from bitjets_mlx.vocoder.convolutions import conv1d, depthwise_conv1d
-from bitjets_mlx.vocoder.noise import even_noise
+from bitjets_mlx.vocoder import cpu
+from bitjets_mlx.vocoder.convolutions import conv1d, depthwise_conv1d, prefers_matmul
+from bitjets_mlx.vocoder.cpu_harmonic import PackedHarmonic
+from bitjets_mlx.vocoder.noise import even_noise, even_noise_numpy
 
 SAMPLE_RATE = 22050
 HOP = 256
@@ -38,20 +40,15 @@ def pulse_train(log_f0: mx.array, voiced: mx.array, initial_phase: mx.array) -> 
     log_f0: natural log of Hz at the frame centres, also given where unvoiced. initial_phase: in cycles, 0 to 1.
     The sum of the cosines up to Nyquist in closed form, times sqrt(2 / K), with F0 linear between frame centres.
     """
-    frequency = mx.clip(mx.exp(_extend(log_f0)), 30.0, 1500.0) / SAMPLE_RATE  # (B, T+4) cycles a sample
+    frequency, phase = frame_phases(log_f0, initial_phase)
     left, right = frequency[:, :-1], frequency[:, 1:]  # (B, T+3)
-    # Phase at each centre. Whole steps in uint32 wrap around exactly, so hours of speech lose no precision.
-    advance = mx.floor(((left + right) * (HOP / 2) % 1.0) * PHASE_STEPS).astype(mx.uint32)
-    start = mx.floor((initial_phase % 1.0) * PHASE_STEPS).astype(mx.uint32)[:, None]  # (B, 1)
-    steps = (mx.cumsum(advance, axis=1) - advance + start) % PHASE_STEPS
-    phase = steps.astype(mx.float32) / PHASE_STEPS  # (B, T+3)
     n = mx.arange(HOP, dtype=mx.float32)
     slope = (right - left) / HOP
     cycles = phase[..., None] + n * (left[..., None] + n * (0.5 * slope[..., None]))  # (B, T+3, 256)
     cycles = cycles - mx.round(cycles)  # -0.5 to 0.5
     now = left[..., None] + n * slope[..., None]
     harmonics = mx.floor(0.5 / now)
-    gate = _extend(voiced)
+    gate = extended(voiced)
     gate = gate[:, :-1, None] + (gate[:, 1:, None] - gate[:, :-1, None]) * (n / HOP)
     at_peak = mx.abs(cycles) < 1e-6
     half_angle = math.pi * mx.where(at_peak, 0.25, cycles)
@@ -60,7 +57,19 @@ def pulse_train(log_f0: mx.array, voiced: mx.array, initial_phase: mx.array) -> 
     return (total * mx.sqrt(2.0 / harmonics) * gate).flatten(1)  # (B, S+768)
 
 
-def _extend(x: mx.array) -> mx.array:
+def frame_phases(log_f0: mx.array, initial_phase: mx.array) -> tuple[mx.array, mx.array]:
+    """Cycles a sample at all frame centres (B, T+4), and the phase at all but the last, in cycles (B, T+3).
+
+    Whole steps in uint32 wrap around exactly, so hours of speech lose no precision.
+    """
+    frequency = mx.clip(mx.exp(extended(log_f0)), 30.0, 1500.0) / SAMPLE_RATE  # (B, T+4)
+    advance = mx.floor(((frequency[:, :-1] + frequency[:, 1:]) * (HOP / 2) % 1.0) * PHASE_STEPS).astype(mx.uint32)
+    start = mx.floor((initial_phase % 1.0) * PHASE_STEPS).astype(mx.uint32)[:, None]  # (B, 1)
+    steps = (mx.cumsum(advance, axis=1) - advance + start) % PHASE_STEPS
+    return frequency, steps.astype(mx.float32) / PHASE_STEPS
+
+
+def extended(x: mx.array) -> mx.array:
     """Repeat the first and the last frame: (B, T) -> (B, T+4)."""
     return mx.concatenate([x[:, :1]] * EDGE + [x] + [x[:, -1:]] * EDGE, axis=1).astype(mx.float32)
 
@@ -113,6 +122,8 @@ class HarmonicVocoder(nn.Module):
         self.output.bias = mx.zeros((4 * BINS,))
         self._window = mx.array(np.hanning(N_FFT + 1)[:-1].astype(np.float32))  # periodic Hann
         self._envelope = mx.array(envelope_matrix(config.n_mels))
+        low, share = envelope_positions(config.n_mels)
+        self._kernel = cpu.Packed(lambda weights: PackedHarmonic(config, weights, low, share))
 
     def filters(self, mel: mx.array, log_f0: mx.array, voiced: mx.array) -> tuple[mx.array, mx.array, mx.array]:
         """Pulse filter (real, imaginary) and noise gain: (B, T, 80), 2 x (B, T) -> 3 x (B, T, 513)."""
@@ -154,13 +165,29 @@ class HarmonicVocoder(nn.Module):
         """(B, T, 80), (B, T), (B, T) -> (B, T * 256); the same seed gives the same samples."""
         noise_key, phase_key = mx.random.split(mx.random.key(seed))
         phase = mx.random.uniform(shape=(mel.shape[0],), key=phase_key)
-        return self.synthesise(
-            mel, log_f0, voiced, phase, even_noise(noise_key, mel.shape[0], excitation_samples(mel.shape[1]))
-        )[0]
+        samples = excitation_samples(mel.shape[1])
+        if not self.training and prefers_matmul() and cpu.available():
+            return self.synthesise_by_kernel(
+                mel, log_f0, voiced, phase, even_noise_numpy(noise_key, mel.shape[0], samples)
+            )
+        return self.synthesise(mel, log_f0, voiced, phase, even_noise(noise_key, mel.shape[0], samples))[0]
+
+    def synthesise_by_kernel(
+        self, mel: mx.array, log_f0: mx.array, voiced: mx.array, initial_phase: mx.array, noise: np.ndarray
+    ) -> mx.array:
+        """`synthesise` with one noise, through the C kernel: no gradients."""
+        frequency, phase = frame_phases(log_f0, initial_phase)
+        given = {"mel": mel, "log_f0": log_f0, "voiced": voiced, "phase": phase}
+        given |= {"frequency": frequency, "gate": extended(voiced)}
+        arrays = {name: cpu.as_numpy(array) for name, array in given.items()}
+        arrays["noise"] = noise
+        kernel = self._kernel.of(self)
+        rows = [kernel(**{name: array[i] for name, array in arrays.items()}) for i in range(mel.shape[0])]
+        return mx.array(np.stack(rows))  # (B, S)
 
 
-def envelope_matrix(n_mels: int) -> np.ndarray:
-    """(80, 513): interpolates a log-mel frame to the STFT bins, holding the last band up to Nyquist."""
+def envelope_positions(n_mels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each STFT bin lies among the mel bands: the band below it and the share of the next one, 2 x (513,)."""
     step = 200.0 / 3.0  # Slaney scale: linear to 1 kHz, 27 bands an octave-ish factor of 6.4 above
     hertz = np.linspace(0.0, SAMPLE_RATE / 2, BINS)
     log_part = 15.0 + 27.0 * np.log(np.maximum(hertz, 1000.0) / 1000.0) / math.log(6.4)
@@ -168,7 +195,13 @@ def envelope_matrix(n_mels: int) -> np.ndarray:
     top = 15.0 + 27.0 * math.log(8.0) / math.log(6.4)  # 8 kHz
     position = np.clip(mels / top * (n_mels + 1) - 1.0, 0.0, n_mels - 1.0)
     low = np.minimum(position.astype(int), n_mels - 2)
+    return low, position - low
+
+
+def envelope_matrix(n_mels: int) -> np.ndarray:
+    """(80, 513): interpolates a log-mel frame to the STFT bins, holding the last band up to Nyquist."""
+    low, share = envelope_positions(n_mels)
     matrix = np.zeros((n_mels, BINS), np.float32)
-    matrix[low, np.arange(BINS)] = 1.0 - (position - low)
-    matrix[low + 1, np.arange(BINS)] = position - low
+    matrix[low, np.arange(BINS)] = 1.0 - share
+    matrix[low + 1, np.arange(BINS)] = share
     return matrix

@@ -8,10 +8,13 @@ import math
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from bitjets_mlx.config import HifiganConfig
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.vocoder import cpu
 from bitjets_mlx.vocoder.convolutions import conv_transpose1d, prefers_matmul, same_conv1d
+from bitjets_mlx.vocoder.cpu_hifigan import PackedHifigan, supported
 
 SLOPE = 0.1
 LAST_SLOPE = 0.01  # the original calls leaky_relu without a slope there, and trained with torch's default
@@ -110,11 +113,19 @@ class HifiganGenerator(nn.Module):
             shapes = zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
             self.resblocks += [block(channels, kernel, dilations) for kernel, dilations in shapes]
         self.conv_post = Convolution(channels, 1, 7)
+        self._kernel = cpu.Packed(lambda weights: PackedHifigan(config, weights))
 
     def __call__(
         self, mel: mx.array, log_f0: mx.array | None = None, voiced: mx.array | None = None, seed: int = 0
     ) -> mx.array:
         """(B, T, 80) -> (B, T * 256); log_f0, voiced and seed are for other vocoders and change nothing."""
+        if not self.training and prefers_matmul() and supported(self.config) and cpu.available():
+            generator = self._kernel.of(self)
+            return mx.array(np.stack([generator(row) for row in cpu.as_numpy(mel)]))
+        return self.plain(mel)
+
+    def plain(self, mel: mx.array) -> mx.array:
+        """The same in MLX, with gradients: (B, T, 80) -> (B, T * 256)."""
         x = self.conv_pre(mel)  # (B, T, C)
         kernels = len(self.config.resblock_kernel_sizes)
         for i, upsample in enumerate(self.ups):

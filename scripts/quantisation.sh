@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# scripts/quantisation.sh PREPARED WORK [UPDATES]: the runs and evaluations behind docs/quantisation.md (WORK takes
+# 1 GB). About three hours on two cores with the default of 600 updates. Killed, it goes on when called again.
+set -eu
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+. "$root/scripts/setup.sh"
+[ $# -ge 2 ] || fail "give prepared data and a folder to work in: scripts/quantisation.sh PREPARED WORK [UPDATES]"
+data="$1"
+work="$2"
+updates="${3:-600}"
+set_up requirements.txt requirements-dev.txt
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+mkdir -p "$work"
+
+# train NAME STAGE flags...: the run WORK/NAME, begun or gone on with.
+train() {
+  local run="$work/$1" stage="$2"
+  shift 2
+  if [ -e "$run/config.json" ]; then
+    "$python" -m bitjets_mlx.train --data "$data" --out "$run" --stage "$stage" --resume
+  else
+    "$python" -m bitjets_mlx.train --data "$data" --out "$run" --stage "$stage" --warm-up 30 "$@"
+  fi
+}
+
+# measure NAME flags of pack...: packs WORK/NAME.voice and writes WORK/NAME.json.
+measure() {
+  local name="$1"
+  shift
+  [ ! -e "$work/$name.json" ] || return 0
+  [ -e "$work/$name.voice" ] || "$python" -m bitjets_mlx.pack --output "$work/$name.voice" "$@"
+  "$python" -m bitjets_mlx.evaluate --voice "$work/$name.voice" --data "$data" --json "$work/$name.json"
+}
+
+# The acoustic model: one start in full precision, then as many updates again at each precision.
+acoustic="acoustic --accumulate 2 --learning-rate 1e-3 --updates $updates --decoder-dropout 0.1"
+train jets_fp $acoustic --full-precision --init "$root/weights/duo_trainable"
+for precision in full-precision weight-bits=4 ternary; do
+  name="acoustic_${precision#weight-bits=}"
+  train "$name" $acoustic "--$precision" --init "$work/jets_fp"
+  measure "$name" --acoustic "$work/$name" --vocoder "$root/weights/duo"
+done
+
+# The vocoder: as many updates at each precision, and 1.58 bit in three stages.
+vocoder="vocoder --batch-size 16 --accumulate 1 --learning-rate 4e-4 --repulsion 0.25"
+for bits in 8 4 1.58; do
+  train "vocoder_$bits" $vocoder --updates "$updates" --weight-bits "$bits" --init "$root/weights/duo"
+  measure "vocoder_$bits" --vocoder "$work/vocoder_$bits"
+done
+train vocoder_full $vocoder --updates "$updates" --init "$root/weights/duo"
+measure vocoder_full --vocoder "$work/vocoder_full"
+third=$((updates / 3))
+train stage_8 $vocoder --updates "$third" --weight-bits 8 --init "$root/weights/duo"
+train stage_4 $vocoder --updates "$third" --weight-bits 4 --init "$work/stage_8"
+train vocoder_staged $vocoder --updates "$third" --weight-bits 1.58 --init "$work/stage_4"
+measure vocoder_staged --vocoder "$work/vocoder_staged"
+
+"$python" "$root/scripts/quantisation_tables.py" "$work"
