@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch_reference.known_numbers import known_bitjets
 
 from bitjets_mlx import load_vocoder, load_voice
 from bitjets_mlx.config import TORCHAUDIO_MEL, AudioConfig
@@ -48,6 +49,22 @@ def test_bitjets_equals_the_original(generation: str, form: str, pack: bool, tmp
     arrays = read_weights(tmp_path / "v" / "acoustic.safetensors")
     assert {array.dtype for array in arrays.values()} <= {np.dtype(np.float32), np.dtype(np.uint8)}
     assert any(name.endswith(".trits") for name in arrays) == (pack or form == "_packed")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("generation", ["early", "late"])
+def test_bitjets_of_whole_size_equals_the_original(generation: str, tmp_path: Path) -> None:
+    """Not one int8 activation falls to the other side: the order of PyTorch's sums is kept."""
+    expected = np.load(DATA / f"bitjets_{generation}_whole.npz")
+    state = known_bitjets({name: tuple(shape) for name, shape in json.loads(str(expected["shapes"])).items()})
+    assert sum(array.size for array in state.values()) == 2_519_953
+    write_weights(tmp_path / "x.safetensors", state)
+    for pack in (False, True):
+        converted(tmp_path / "x.safetensors", tmp_path / "v", generation=generation, pack=pack)
+        p = load_voice(tmp_path / "v").predict("The ship sailed at dawn.")
+        assert p.durations.tolist() == expected["d"].tolist()
+        np.testing.assert_allclose(p.log_durations, expected["l"], atol=2e-6)
+        np.testing.assert_allclose(p.mel, expected["m"], atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -12,10 +12,12 @@ import torch
 from tests.torch_reference import jets_espnet, reader_samples
 from tests.torch_reference.bitjets_torch import BitJets, lively, packed
 from tests.torch_reference.hifigan_torch import Generator
+from tests.torch_reference.known_numbers import known_bitjets, known_numbers
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "torch"
 
 
+WHOLE_TEXT = "The ship sailed at dawn."
 TEXTS = ("Generative AI on the edge is the future.", "What, burgers?  No! 3 please.")
 
 
@@ -38,6 +40,44 @@ def bitjets(folder: Path, generation: str, encoder: int, decoder: int, layers: i
     training = {"model_state_dict": state, "optimizer_state_dict": optimizer.state_dict(), "global_step": 164000}
     training |= {"loss": 0.5, "extra_state": None, "scheduler_state_dict": {"last_epoch": 3}}
     torch.save(training, folder / f"bitjets_{generation}_training.pth", _use_new_zipfile_serialization=False)
+
+
+def whole_size(folder: Path) -> None:
+    """What BitJETS of 2,519,953 known parameters say; `shapes` is their names and shapes."""
+    torch.set_num_threads(2)
+    for generation in ("early", "late"):
+        model = BitJets(generation).eval()
+        shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        state = known_bitjets(shapes)
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+        with torch.no_grad():
+            durations, log_durations, mel = model(WHOLE_TEXT)
+        np.savez_compressed(
+            folder / f"bitjets_{generation}_whole.npz",
+            shapes=json.dumps(shapes),
+            d=durations.numpy(),
+            l=log_durations.numpy(),
+            m=mel.numpy(),
+        )
+
+
+def sums(folder: Path) -> None:
+    """LayerNorm, mean magnitude and Linear of known numbers, to the last bit."""
+    torch.set_num_threads(2)
+    results = {}
+    for width in (7, 20, 192, 256, 600):
+        x, gain, bias = (
+            torch.from_numpy(known_numbers(n, s)) for n, s in (("x", (5, width)), ("g", (width,)), ("b", (width,)))
+        )
+        results[f"norm_{width}"] = torch.nn.functional.layer_norm(3.0 * x + 0.5, (width,), gain, bias, 1e-5).numpy()
+    for shape in ((3, 3, 1), (24, 24, 5), (192, 192, 5), (256, 256, 3)):
+        results["mean_" + "_".join(map(str, shape))] = torch.from_numpy(known_numbers("w", shape)).abs().mean().numpy()
+    for inputs in (150, 256, 500):
+        x, weight, bias = (
+            torch.from_numpy(known_numbers(n, s)) for n, s in (("x", (100, inputs)), ("w", (96, inputs)), ("b", (96,)))
+        )
+        results[f"linear_{inputs}"] = torch.nn.functional.linear(x, weight, bias).numpy()[::10]
+    np.savez_compressed(folder / "sums.npz", **results)
 
 
 HIFIGAN = {
@@ -76,6 +116,8 @@ def main() -> None:
     reader_samples.write(FOLDER)
     for generation in ("early", "late"):
         bitjets(FOLDER, generation, encoder=32, decoder=24, layers=2)
+    whole_size(FOLDER)
+    sums(FOLDER)
     hifigan(FOLDER)
     jets_espnet.write(FOLDER)
 
