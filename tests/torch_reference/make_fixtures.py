@@ -4,15 +4,24 @@ Needs torch, and for the JETS of ESPnet the package `espnet` with what its impor
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from bitjets_mlx.config import HIFIGAN_VERSIONS
 from tests.torch_reference import jets_espnet, reader_samples
 from tests.torch_reference.bitjets_torch import BitJets, lively, packed
+from tests.torch_reference.discriminators_torch import Periods, Scales
 from tests.torch_reference.hifigan_torch import Generator
-from tests.torch_reference.known_numbers import known_bitjets, known_numbers
+from tests.torch_reference.known_numbers import (
+    known_bitjets,
+    known_discriminators,
+    known_hifigan,
+    known_numbers,
+    real_mel,
+)
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "torch"
 
@@ -111,6 +120,46 @@ def hifigan(folder: Path) -> None:
     (folder / "hifigan_v3.json").write_text(json.dumps(HIFIGAN, indent=1) + "\n")
 
 
+def hifigan_whole_size(folder: Path, shared: Path) -> None:
+    """What V1 and V3 of known parameters, and the official V2 of LJ Speech, make of a recorded word's mel."""
+    mel = torch.from_numpy(real_mel(shared).T.copy())[None]
+    results = {}
+    for version in ("V1", "V3"):
+        config = asdict(HIFIGAN_VERSIONS[version])
+        for new in (False, True):
+            model = Generator(config, new).eval()
+            old = Generator(config, False).state_dict()
+            shapes = {name: tuple(value.shape) for name, value in old.items()}
+            state = known_hifigan(shapes, new)
+            model.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+            with torch.no_grad():
+                wav = model(mel)[0].numpy()
+            results |= {f"shapes_{version}": json.dumps(shapes), version: wav}  # the same with both styles
+    official = shared / "checkpoints" / "hifigan_lj_v2"
+    model = Generator(json.loads((official / "config.json").read_text()), False).eval()
+    model.load_state_dict(torch.load(official / "generator_v2", map_location="cpu")["generator"])
+    with torch.no_grad():
+        results["lj_v2"] = model(mel)[0].numpy()
+    np.savez_compressed(folder / "hifigan_whole.npz", **results)
+
+
+def discriminators(folder: Path) -> None:
+    """What HiFi-GAN's discriminators of known parameters say of known noise."""
+    models = {"mpd": Periods().eval(), "msd": Scales().eval()}
+    shapes = {f"{k}.{n}": tuple(v.shape) for k, model in models.items() for n, v in model.state_dict().items()}
+    state = known_discriminators(shapes)
+    sound = torch.from_numpy(known_numbers("sound", (1, 1, 8192)) * 0.1)
+    scores = []
+    for kind, model in models.items():
+        own = {n.removeprefix(f"{kind}."): torch.from_numpy(a) for n, a in state.items() if n.startswith(f"{kind}.")}
+        model.load_state_dict(own)
+        with torch.no_grad():
+            scores += [score[0].numpy() for score in model(sound)]
+    print("scores", [float(abs(score).mean()) for score in scores])
+    named = {f"score{number}": score for number, score in enumerate(scores)}
+    np.savez_compressed(folder / "discriminators_whole.npz", shapes=json.dumps(shapes), **named)
+
+
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     reader_samples.write(FOLDER)
@@ -119,6 +168,8 @@ def main() -> None:
     whole_size(FOLDER)
     sums(FOLDER)
     hifigan(FOLDER)
+    discriminators(FOLDER)
+    hifigan_whole_size(FOLDER, FOLDER.parents[3] / "shared")
     jets_espnet.write(FOLDER)
 
 
