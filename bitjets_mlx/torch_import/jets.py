@@ -16,12 +16,15 @@ from bitjets_mlx.acoustic.model import BitJets
 from bitjets_mlx.config import AcousticConfig, AudioConfig, FeatureStatistics, HifiganConfig
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.torch_import.convolution import take_plain, take_weight
+from bitjets_mlx.torch_import.foreign_values import depth_of, shortened, whole_numbers
 from bitjets_mlx.torch_import.source import Shape, Source, origin_of
 from bitjets_mlx.vocoder.hifigan import HifiganGenerator
 from bitjets_mlx.voice_folder import ACOUSTIC_FILE, VOCODER_FILE, VoiceConfig, parameter_shapes
 from bitjets_mlx.weights_file import Arrays
 
 LARGEST_YAML = 10 << 20
+MOST_LAYERS = 100
+LARGEST_SIZE = 1 << 20
 DEFAULTS: dict[str, Any] = {  # of JETSGenerator where config.yaml is silent
     "adim": 256,
     "aheads": 2,
@@ -161,12 +164,31 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     parameters = DEFAULTS | (given if isinstance(given, dict) else {})
     for name, wanted in ONLY.items():
         if parameters[name] != wanted:
-            raise BitjetsError(f"{path}: {name} is {parameters[name]!r}, and only {wanted!r} can be converted.")
+            raise BitjetsError(
+                f"{path}: {name} is {shortened(parameters[name])}, and only {wanted!r} can be converted."
+            )
     for name in ("spk_embed_dim", "langs"):
-        if parameters[name] is not None and parameters[name] > 0:
-            raise BitjetsError(f"{path}: {name} is {parameters[name]}, and such models cannot be converted.")
+        if parameters[name]:
+            raise BitjetsError(f"{path}: {name} is {shortened(parameters[name])}, and such models cannot be converted.")
     parameters["sampling_rate"] = model.get("sampling_rate", AudioConfig.sample_rate)
+    _check_sizes(path, parameters)
+    if not all(isinstance(token, str | int | float) for token in tokens):
+        raise BitjetsError(f"{path}: token_list holds more than text: give the right --config.")
     return parameters, tuple(map(str, tokens))
+
+
+def _check_sizes(path: Path, parameters: dict[str, Any]) -> None:
+    """Numbers that build a model must be whole and of a sane size, before anything is built with them."""
+    for name, usual in (DEFAULTS | {"spks": 1, "sampling_rate": 1}).items():
+        value = parameters[name]
+        if name in ONLY or usual is None or (name == "spks" and value is None):
+            continue
+        if isinstance(usual, bool | str):
+            good = type(value) is type(usual)
+        else:
+            good = whole_numbers(value, MOST_LAYERS if name.endswith("layers") else LARGEST_SIZE, depth_of(usual))
+        if not good:
+            raise BitjetsError(f"{path}: {name} is {shortened(value)}, which no model here can have: mend it.")
 
 
 def _acoustic_config(path: Path, values: dict[str, Any], symbols: int) -> AcousticConfig:
