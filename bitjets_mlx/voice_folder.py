@@ -314,7 +314,6 @@ def _built(folder: Path, build: Any, *arguments: Any) -> Any:
 
 def parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Shapes of a model's arrays, by name. Random weights are never drawn for it: MLX is lazy."""
-    """Shapes of a model's arrays, by name."""
     return {name: value.shape for name, value in named_arrays(model.parameters()).items()}
 
 

@@ -140,7 +140,7 @@ def test_lies_in_config_json(tmp_path: Path) -> None:
 def test_lies_in_config_yaml(tmp_path: Path) -> None:
     import yaml
 
-    from bitjets_mlx.torch_import.jets import DEFAULTS
+    from bitjets_mlx.torch_import.jets_config import DEFAULTS
 
     values = yaml.safe_load(CONFIGS["espnet-jets"].read_text())
     parameters = values["tts_conf"]["generator_params"]
