@@ -1,11 +1,13 @@
 """Measure speed on this machine. Every comparison is made in one run, contender after contender.
 
     python -m bitjets_mlx.benchmark kernels
+    python -m bitjets_mlx.benchmark cost
     python -m bitjets_mlx.benchmark voice --hifigan weights/hifigan_lj_v2 --json voice.json --plot voice.png
     python -m bitjets_mlx.benchmark train
 
 `kernels` checks the ternary product against integers, then times it against fp16, MLX's 2-bit product and a 2-bit GEMV
 without int8 activations, at the shipped voice's shapes and up to 4096 x 4096. BITJETS_TERNARY chooses the backend.
+`cost` counts what the Metal kernels do for one sentence, and what an M4 needs for it at least: tables in Markdown.
 `voice` times a voice beside PyTorch with the same weights, ESPnet's JETS, espeak-ng, flite and Piper, those of them
 that are installed; `train` the acoustic model's updates beside PyTorch's. See docs/benchmarks.md.
 """
@@ -20,10 +22,14 @@ from typing import Any
 from bitjets_mlx.errors import BitjetsError, run_command
 from bitjets_mlx.files import atomic_write_bytes
 
+VOICE = Path(__file__).resolve().parents[1] / "weights" / "duo"
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, measure, print, save."""
     options = _parser().parse_args(arguments)
+    if options.command == "cost":
+        return _print_cost(options.voice, options.tokens, options.frames)
     for file in (options.json, getattr(options, "plot", None)):
         if file and not file.absolute().parent.is_dir():
             raise BitjetsError(f"there is no folder {file.absolute().parent}: make it first.")
@@ -38,6 +44,17 @@ def _kernels(options: argparse.Namespace) -> dict[str, Any]:
     report = benchmark_kernels(options.seconds, options.largest)
     print(table(report))
     return report
+
+
+def _print_cost(voice: Path, tokens: int, frames: int) -> None:
+    from bitjets_mlx.benchmarking.cost import tables
+    from bitjets_mlx.config import AcousticConfig
+    from bitjets_mlx.voice_folder import read_config
+
+    acoustic = read_config(voice).acoustic
+    if not isinstance(acoustic, AcousticConfig) or not acoustic.ternary or min(tokens, frames) < 1:
+        raise BitjetsError(f"give a ternary BitJETS voice, and tokens and frames of at least 1, not {voice}.")
+    print("\n\n".join(tables(acoustic, tokens, frames)))
 
 
 def _voice(options: argparse.Namespace) -> dict[str, Any]:
@@ -72,8 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     kernels = commands.add_parser("kernels", help="the ternary product: checked, then timed")
     kernels.add_argument("--seconds", type=float, default=0.2, help="for each contender at each shape (0.2)")
     kernels.add_argument("--largest", type=int, default=4096, help="leave out shapes beyond this width (4096)")
+    cost = commands.add_parser("cost", help="the Metal kernels' operations, bytes and launches, counted")
+    cost.add_argument("--tokens", type=int, default=80, help="of the sentence (80)")
+    cost.add_argument("--frames", type=int, default=400, help="of the sentence, 86 a second (400)")
     voice = commands.add_parser("voice", help="speaking, beside what else is installed")
-    voice.add_argument("--voice", type=Path, default=Path("weights/duo"), metavar="FOLDER", help="(weights/duo)")
     voice.add_argument("--speaker", help="(the voice's first)")
     voice.add_argument("--hifigan", type=Path, metavar="FOLDER", help="also speak with this HiFi-GAN, a vocoder folder")
     voice.add_argument("--piper", type=Path, metavar="FILE", help="a voice of Piper, VOICE.onnx beside VOICE.onnx.json")
@@ -82,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=Path, metavar="PREPARED", help="what `prepare` wrote; without it, made-up clips")
     train.add_argument("--batch-size", type=_positive, default=8, help="clips an update (8)")
     train.add_argument("--updates", type=_positive, default=10, help="updates of each in a round (10)")
+    for command in (cost, voice):
+        command.add_argument("--voice", type=Path, default=VOICE, metavar="FOLDER", help="a voice folder (weights/duo)")
     for command in (voice, train):
         command.add_argument("--rounds", type=_positive, default=3, help="fresh processes of each contender (3)")
         command.add_argument("--plot", type=Path, metavar="PNG", help="draw what was measured")

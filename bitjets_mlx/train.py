@@ -167,9 +167,9 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     add(only, "--decoder-dropout", _share, "in the decoder's blocks", model.decoder_dropout)
     add(only, "--predictor-dropout", _share, "in duration, pitch and energy predictors", model.predictor_dropout)
     text = "share of the run in full precision"
-    add(only, "--quantise-from", _share, text, f"{acoustic.quantise_from}; 0 with --init")
+    add(only, "--quantise-from", _share, text, f"{acoustic.quantise_from}; 0 with --init of what was ternary")
     text = "share by which weights are ternary"
-    add(only, "--quantise-until", _share, text, f"{acoustic.quantise_until}; 0 with --init")
+    add(only, "--quantise-until", _share, text, f"{acoustic.quantise_until}; 0 with --init of what was ternary")
     only = parser.add_argument_group("--stage vocoder only")
     add(only, "--segment-frames", _count, "length of a training segment", vocoder.segment_frames)
     text = "of two sounds from the same features, against buzz"

@@ -107,7 +107,7 @@ class FftBlock(nn.Module):
         self.dropout = dropout
 
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None) -> mx.array:
-        """x (B, T, D), mask (B, T, 1) -> (B, T, D), zero beyond each utterance's end."""
+        """x (B, T, D), mask (B, T, 1) -> (B, T, D). What lies beyond each utterance's end is for nobody to read."""
         first, second = split_key(key, 2)
         normed = self.attention_norm(x) if "attention_norm" in self else x
         if key is None:  # no dropout comes between: the layers add the residual themselves
@@ -120,7 +120,7 @@ class FftBlock(nn.Module):
             x = self.contract(hidden, mask, amount, None, x)
         else:
             x = x + dropout(self.contract(hidden, mask, amount), self.dropout, second)
-        return x * mask.astype(x.dtype)
+        return x if self.contract.compiled else x * mask.astype(x.dtype)  # every layer masks what it reads
 
 
 def layer_norm(width: int) -> nn.LayerNorm:

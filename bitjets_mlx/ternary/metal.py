@@ -101,21 +101,8 @@ def product(
     of type `dtype`, which is the result's. `tile` overrides the choice of kernel. Returns (B, T, O).
     ValueError where shapes or types do not fit.
     """
-    batch, frames, packed = _shape("integers", integers, 3)
-    taps, outputs, words = _shape("codes", codes, 3)
-    _expect(integers.dtype == codes.dtype == mx.uint32, "integers and codes must be uint32")
-    _expect(packed == 4 * words and words % 2 == 0, f"{packed} words of integers do not fit {words} words of codes")
-    _expect(taps % 2 == 1, f"a kernel of {taps} taps is not odd")
-    _expect(dilation >= 1, f"dilation is {dilation}, not a positive number")
-    _expect(inverse_scale.shape == (batch, frames), f"inverse_scale is {inverse_scale.shape}, not ({batch}, {frames})")
-    _expect(beta.size == 1 or beta.shape == (outputs,), f"beta is {beta.shape}, neither () nor ({outputs},)")
-    _expect(bias is None or bias.shape == (outputs,), f"bias must be ({outputs},)")
-    _expect(activation in ACTIVATIONS, f"activation is {activation!r}, not one of {tuple(ACTIVATIONS)}")
-    _expect(dtype in TYPES, f"dtype is {dtype}, not one of {TYPES}")
-    shape = (batch, frames, outputs)
-    fits = residual is None or (residual.shape == shape and residual.dtype == dtype)
-    _expect(fits, f"residual must be {shape} of type {dtype}")
-    _small_enough(max(batch * frames * max(outputs, 4 * packed), codes.size))
+    shape = _product_shape(integers, inverse_scale, codes, beta, bias, activation, residual, dilation, dtype)
+    batch, frames, outputs = shape
     if batch * frames == 0:
         return mx.zeros(shape, dtype)
     beta = beta.astype(mx.float32).reshape(-1)
@@ -135,22 +122,59 @@ def product(
         "HAS_RESIDUAL": residual is not None,
         "BETA_A_CHANNEL": beta.size > 1,
     }
-    if taps == 1:  # a linear layer knows no utterances
-        inputs[0], inputs[1] = integers.reshape(1, -1, packed), inputs[1].reshape(1, -1)
+    if codes.shape[0] == 1:  # a linear layer knows no utterances
+        inputs[0], inputs[1] = integers.reshape(1, -1, integers.shape[-1]), inputs[1].reshape(1, -1)
         batch, frames = 1, batch * frames
-    if taps == 1 and frames <= GEMV_ROWS and tile is None:
-        return _gemv(inputs, template, frames, outputs, words).reshape(shape)
+        if frames <= GEMV_ROWS and tile is None:
+            return _gemv(inputs, template, frames, outputs, codes.shape[-1]).reshape(shape)
     tile = tile or choose_tile(batch, frames, outputs)
-    grid = (-(-outputs // tile.columns) * tile.threads, -(-frames // tile.rows), batch)
+    return _tiled(inputs, template, (batch, frames, outputs), dilation, tile).reshape(shape)
+
+
+def _product_shape(
+    integers: mx.array,
+    inverse_scale: mx.array,
+    codes: mx.array,
+    beta: mx.array,
+    bias: mx.array | None,
+    activation: str | None,
+    residual: mx.array | None,
+    dilation: int,
+    dtype: mx.Dtype,
+) -> tuple[int, int, int]:
+    """The shape (B, T, O) of a product; ValueError where its operands do not fit."""
+    batch, frames, packed = _shape("integers", integers, 3)
+    taps, outputs, words = _shape("codes", codes, 3)
+    _expect(integers.dtype == codes.dtype == mx.uint32, "integers and codes must be uint32")
+    _expect(packed == 4 * words and words % 2 == 0, f"{packed} words of integers do not fit {words} words of codes")
+    _expect(taps % 2 == 1, f"a kernel of {taps} taps is not odd")
+    _expect(dilation >= 1, f"dilation is {dilation}, not a positive number")
+    _expect(inverse_scale.shape == (batch, frames), f"inverse_scale is {inverse_scale.shape}, not ({batch}, {frames})")
+    _expect(beta.size == 1 or beta.shape == (outputs,), f"beta is {beta.shape}, neither () nor ({outputs},)")
+    _expect(bias is None or bias.shape == (outputs,), f"bias must be ({outputs},)")
+    _expect(activation in ACTIVATIONS, f"activation is {activation!r}, not one of {tuple(ACTIVATIONS)}")
+    _expect(dtype in TYPES, f"dtype is {dtype}, not one of {TYPES}")
+    shape = (batch, frames, outputs)
+    fits = residual is None or (residual.shape == shape and residual.dtype == dtype)
+    _expect(fits, f"residual must be {shape} of type {dtype}")
+    _small_enough(max(batch * frames * max(outputs, 4 * packed), codes.size))
+    return shape
+
+
+def _tiled(
+    inputs: list[mx.array], template: dict[str, Any], shape: tuple[int, int, int], dilation: int, tile: Tile
+) -> mx.array:
+    """The kernel for many rows and for convolutions, (B, T, O)."""
+    batch, frames, outputs = shape
     (out,) = _launch(
         "tiled",
         [*inputs, mx.array([dilation], dtype=mx.int32)],
         template | {"WM": tile.wm, "WN": tile.wn, "FM": tile.fm, "FN": tile.fn},
-        grid=grid,
+        grid=(-(-outputs // tile.columns) * tile.threads, -(-frames // tile.rows), batch),
         threadgroup=(tile.threads, 1, 1),
-        outputs=[((batch, frames, outputs), dtype)],
+        outputs=[(shape, template["T"])],
     )
-    return out.reshape(shape)
+    return out
 
 
 def _gemv(inputs: list[mx.array], template: dict[str, Any], rows: int, outputs: int, words: int) -> mx.array:

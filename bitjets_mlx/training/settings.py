@@ -33,6 +33,7 @@ Model = AcousticConfig | CharacterConfig | HarmonicConfig | HifiganConfig
 Training = AcousticTraining | VocoderTrainingConfig
 ALIGN_UNTIL = 0.1  # of a run that begins without an aligner
 WARM_IN_UNTIL = 0.3  # of a run that takes weights of full precision to ternary ones
+HIFIGAN_RATE = 2e-4  # learning rate of both sides in the paper
 STANDARD = AudioConfig()
 Options = Mapping[str, Any]  # fields of a Model or a Training that the command line names
 
@@ -86,6 +87,9 @@ def fresh_settings(stage: str, vocoder: str | None, data: PreparedData, init: st
         symbols, audio = initial.symbols, initial.audio
         if initial.judges is not None and isinstance(training, VocoderTrainingConfig):
             training = dataclasses.replace(training, official=True, adversarial_from=0.0)
+            training = dataclasses.replace(
+                training, learning_rate=HIFIGAN_RATE, discriminator_learning_rate=HIFIGAN_RATE
+            )
         if isinstance(model, CharacterConfig) and len(data.speakers) > 1:
             raise BitjetsError(f"{init} has one voice and no speakers: prepare the recordings of one speaker.")
         if isinstance(training, AcousticTraining) and initial.statistics:
@@ -98,6 +102,9 @@ def fresh_settings(stage: str, vocoder: str | None, data: PreparedData, init: st
             training = dataclasses.replace(training, quantise_from=0.0, quantise_until=0.0, binarise_from=0.0)
             if "aligner" not in initial.weights:  # converted: before there is an alignment, nothing else can learn
                 training = dataclasses.replace(training, align_until=ALIGN_UNTIL, binarise_from=ALIGN_UNTIL)
+                if isinstance(model, AcousticConfig):  # JETS, which has not been ternary before
+                    usual = AcousticTraining.quantise_until
+                    training = dataclasses.replace(training, quantise_from=ALIGN_UNTIL, quantise_until=usual)
             if options.get("ternary") and isinstance(model, AcousticConfig) and not model.ternary:
                 training = dataclasses.replace(training, quantise_until=WARM_IN_UNTIL)
     elif stage == "acoustic":

@@ -54,6 +54,9 @@ class _Counters(ctypes.Structure):
             "multiply_accumulates",
             "simd_operations",
             "threadgroup_bytes",
+            "fused_multiply_adds",
+            "conversions",
+            "matrix_loads",
         )
     ]
 

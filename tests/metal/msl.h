@@ -68,6 +68,7 @@ typedef vec<ulong, 2> ulong2;
 template <typename To, typename From>
 To as_type(From from) {
     static_assert(sizeof(To) == sizeof(From));
+    gpu::counters.conversions++;
     To to;
     memcpy(static_cast<void*>(&to), &from, sizeof to);
     return to;
@@ -78,7 +79,10 @@ namespace metal {
 template <typename T> T min(T a, T b) { return b < a ? b : a; }
 template <typename T> T max(T a, T b) { return a < b ? b : a; }
 inline float clamp(float value, float low, float high) { return min(max(value, low), high); }
-inline float fma(float a, float b, float c) { return std::fma(a, b, c); }
+inline float fma(float a, float b, float c) {
+    gpu::counters.fused_multiply_adds++;
+    return std::fma(a, b, c);
+}
 inline float rint(float a) { return ::rintf(a); }
 inline float abs(float a) { return ::fabsf(a); }
 inline float tanh(float a) { return ::tanhf(a); }
@@ -154,6 +158,7 @@ template <typename T>
 void simdgroup_load(simdgroup_matrix<T, 8, 8>& matrix, const T* source, ulong stride, ulong2 origin = ulong2(0, 0),
                     bool transpose = false, int line = __builtin_LINE()) {
     gpu::convergent(line);
+    gpu::counters.matrix_loads++;
     const int row = matrix_row(gpu::current->lane), column = matrix_column(gpu::current->lane);
     source += origin.y * stride + origin.x;
     for (int i = 0; i < 2; i++) {

@@ -20,8 +20,11 @@ struct Thread {
     uint64_t history;  // of simd operations that do not wait, such as simdgroup_load: all lanes must have done the same
 };
 
+// Once a threadgroup: barriers and bytes of threadgroup memory (of one threadgroup). Once a simdgroup: simd operations,
+// 8x8 multiply-accumulates among them. Once a thread: fused multiply-adds, bit conversions, loads of 8x8 matrices.
 struct Counters {
     uint64_t barriers, multiply_accumulates, simd_operations, threadgroup_bytes;
+    uint64_t fused_multiply_adds, conversions, matrix_loads;
 };
 
 extern Thread* current;

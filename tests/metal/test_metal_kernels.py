@@ -117,6 +117,24 @@ def test_output_is_the_reference_s_rounding(
     assert gpu is None or len(gpu.launches) == 1
 
 
+@TYPES
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 1, 1536, 33),
+        (1, 12, 1536, 70),
+        (1, 100, 384, 201),
+        (1, 1500, 16, 9),
+        (2, 45, 40, 35, 11, 5),
+        (1, 7, 17, 3, 9, 2),
+    ],
+    ids=["one row", "twelve rows", "tails", "1500 rows", "dilated", "shorter than its reach"],
+)
+def test_output_over_the_grid(gpu: Any, dtype: mx.Dtype, shape: tuple[int, ...]) -> None:
+    made = operands(*shape)
+    assert bool(mx.array_equal(full_output(made, "relu", dtype), expected_output(made, "relu", dtype)))
+
+
 def test_without_bias_and_residual_and_with_one_beta(gpu: Any) -> None:
     for rows in (2, 40):
         made = operands(1, rows, 64, 20, channels=False)

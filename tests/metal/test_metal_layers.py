@@ -6,10 +6,12 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from emulator import emulated_metal
+from emulator import Mutation, emulated_metal
 
 from bitjets_mlx.acoustic.model import BitJets
+from bitjets_mlx.benchmarking import cost, kernels
 from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.ternary import cpu, matmul, metal
 from bitjets_mlx.ternary.layers import BitConv1d
 from bitjets_mlx.ternary.packing import unpack_codes
@@ -119,11 +121,36 @@ def test_a_voice_on_another_backend_says_the_same(
 
 
 def test_packed_weights_take_at_most_a_fifteenth_of_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    for backend in ("metal", "cuda"):
+    """On metal and cuda; the C kernels take a quarter. `benchmark cost` says the same of every backend."""
+    for backend, share in (("metal", 15), ("cuda", 15), ("cpu", 3.9)):
         on(monkeypatch, backend)
-        layers = ternary_layers(load_voice(VOICE)._acoustic).values()
+        model = load_voice(VOICE)._acoustic
+        layers = ternary_layers(model).values()
         full = sum(4 * layer.gain.size * layer.bias.size * layer.weight.shape[0] for layer in layers)
-        assert sum(layer.weight.nbytes + layer.beta.nbytes for layer in layers) <= full / 15
+        held = sum(layer.weight.nbytes + layer.beta.nbytes for layer in layers)
+        assert held <= full / share
+        assert held == sum(cost.held_bytes(layer, backend) for layer in cost.ternary_layers(model.config, 80, 400))
+
+
+def test_the_benchmark_checks_every_kernel_before_it_times_any(emulator: None) -> None:
+    """`benchmark kernels` on a Mac: right kernels pass, and a wrong constant in any of them ends it."""
+    cases = (
+        kernels.Case("convolution", 9, 40, 24, 3),
+        kernels.Case("linear", 3, 40, 24),
+        kernels.Case("wide", 9, 40, 24),
+    )
+
+    def check(mutate: Mutation | None) -> None:
+        for case in cases:
+            trits = np.random.default_rng(0).integers(-1, 2, (case.outputs, case.taps, case.inputs)).astype(np.int8)
+            with emulated_metal(mutate=mutate):
+                kernels._check("metal", case, trits)
+                kernels._check_quantisation("metal", case)
+
+    check(None)
+    for right, wrong in (("rint(", "floor("), ("8388609.0f", "8388608.0f"), ("1025.0f", "1024.0f")):
+        with pytest.raises(BitjetsError, match="wrong on metal"):
+            check(lambda source, right=right, wrong=wrong: source.replace(right, wrong))
 
 
 # -- training --------------------------------------------------------------------------------------------------------
