@@ -153,7 +153,7 @@ class HifiganConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The vocoder's discriminators; the defaults are small enough to train on a CPU (0.75 M parameters)."""
+    """The vocoder's discriminators; the defaults are small enough to train on a CPU (2.0 M parameters)."""
 
     band_sizes: tuple[int, ...] = (512, 1024, 2048)
     bands: int = 8
@@ -168,6 +168,11 @@ class DiscriminatorConfig:
 def hifigan_discriminators() -> DiscriminatorConfig:
     """HiFi-GAN's own: five period and three scale discriminators, 70 M parameters."""
     return DiscriminatorConfig(band_sizes=(), period_channels=(32, 128, 512, 1024), scales=3)
+
+
+def discriminator_config(size: str) -> DiscriminatorConfig:
+    """Of `--discriminators`: small or full."""
+    return hifigan_discriminators() if size == "full" else DiscriminatorConfig()
 
 
 HIFIGAN_VERSIONS = {

@@ -23,9 +23,12 @@ from bitjets_mlx.errors import BitjetsError, run_command
 from bitjets_mlx.training.acoustic_stage import AcousticStage, AcousticTraining
 from bitjets_mlx.training.checkpoints import newest_checkpoint
 from bitjets_mlx.training.loop import LoopConfig, train
+from bitjets_mlx.training.optimise import leaves
 from bitjets_mlx.training.runs import check_same_shapes, save_run_config
 from bitjets_mlx.training.settings import (
+    VOCODERS,
     Settings,
+    Training,
     fresh_settings,
     read_initial,
     resumed_settings,
@@ -33,11 +36,11 @@ from bitjets_mlx.training.settings import (
     weights_for_speakers,
 )
 from bitjets_mlx.training.vocoder_stage import VocoderStage
-from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
+from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig, hifigan_training
 from bitjets_mlx.vocoder.quantised import TERNARY
 
 LOOP = LoopConfig(updates=0)  # for its defaults
-NOT_SETTINGS = {"stage", "data", "out", "init", "resume", "wandb", "log_every", "save_every", "validate_every"}
+NOT_SETTINGS = {"stage", "data", "out", "init", "resume", "wandb", "pesq", "log_every", "save_every", "validate_every"}
 
 
 def main() -> None:
@@ -57,11 +60,15 @@ def main() -> None:
         stage.start_from(weights)
         if isinstance(stage, VocoderStage) and initial.judges is not None:
             stage.judges = initial.judges
+    if arguments.pesq:
+        _measure_pesq(stage)
     config = run_config(settings, data)
     group = mx.distributed.init()
     mx.eval(mx.distributed.all_sum(mx.array(1.0), group=group))  # every process has looked whether there is a run
-    if group.rank() == 0 and not (run / "config.json").exists():
-        save_run_config(run, config)
+    if group.rank() == 0:
+        _say_discriminators(settings.training, stage)
+        if not (run / "config.json").exists():
+            save_run_config(run, config)
     loop = LoopConfig(settings.training.updates, arguments.log_every, arguments.save_every, arguments.validate_every)
     if arguments.wandb and group.rank() == 0:
         from bitjets_mlx.training.wandb_log import WandbLog  # wandb is slow to import and not always there
@@ -104,6 +111,22 @@ def _stage(settings: Settings, data: PreparedData, run: Path) -> AcousticStage |
     return VocoderStage(data, model, training, run)
 
 
+def _measure_pesq(stage: AcousticStage | VocoderStage) -> None:
+    if not isinstance(stage, VocoderStage):
+        raise BitjetsError("--pesq measures copy synthesis: leave it out without --stage vocoder.")
+    from bitjets_mlx.evaluation.packages import optional
+
+    for package in ("pesq", "pystoi"):
+        optional(package)  # say what is missing now, not at the first validation
+    stage.validation.with_pesq = True
+
+
+def _say_discriminators(training: Training, stage: AcousticStage | VocoderStage) -> None:
+    if isinstance(training, VocoderTrainingConfig) and training.adversarial_from < 1.0:
+        count = sum(leaf.size for _, leaf in leaves(stage.parts()["discriminators"]))
+        print(f"discriminators: {training.discriminators}, {count / 1e6:.2f} M parameters", file=sys.stderr)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bitjets_mlx.train",
@@ -119,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--init", metavar="FOLDER", help="begin with the weights of a run, a <voice>_trainable or a converted folder"
     )
-    what.add_argument("--vocoder", choices=["harmonic", "hifigan"], help="kind of vocoder (harmonic)")
+    what.add_argument("--vocoder", choices=list(VOCODERS), help="kind of vocoder (harmonic); hifigan is hifigan-v2")
 
     _add_training_options(parser)
     log = parser.add_argument_group("every how many updates there is what (may change when resuming)")
@@ -131,6 +154,9 @@ def _parser() -> argparse.ArgumentParser:
         log.add_argument(
             f"--{what_else}-every", metavar="N", type=_count, default=default, help=f"{text} (%(default)s)"
         )
+    log.add_argument(
+        "--pesq", action="store_true", help="validate with PESQ and STOI too (vocoder; needs requirements-dev.txt)"
+    )
     log.add_argument("--wandb", action="store_true", help="also log to Weights & Biases (WANDB_MODE=offline: to disk)")
     return parser
 
@@ -138,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
     """Fields of the training's and the model's configuration; None where the command line does not name them."""
     acoustic, vocoder, model = AcousticTraining(), VocoderTrainingConfig(), AcousticConfig()
+    hifigan = hifigan_training()
 
     def add(
         group: argparse._ArgumentGroup, name: str, kind: Callable[[str], float], text: str, default: object
@@ -149,7 +176,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     add(both, "--updates", _count, "length of the whole training", acoustic.updates)
     add(both, "--batch-size", _count, "clips a micro-batch and process", acoustic.batch_size)
     add(both, "--accumulate", _count, "micro-batches an update", acoustic.accumulate)
-    rates = f"{acoustic.learning_rate}; vocoder {vocoder.learning_rate}"
+    rates = f"{acoustic.learning_rate}; vocoder {vocoder.learning_rate}, HiFi-GAN {hifigan.learning_rate}"
     add(both, "--learning-rate", _positive, "peak of the schedule", rates)
     add(both, "--warm-up", _count, "updates until it has its peak", f"{acoustic.warm_up}; vocoder {vocoder.warm_up}")
     add(both, "--weight-decay", _share, "decoupled, as in AdamW", acoustic.weight_decay)
@@ -171,13 +198,17 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     text = "share by which weights are ternary"
     add(only, "--quantise-until", _share, text, f"{acoustic.quantise_until}; 0 with --init")
     only = parser.add_argument_group("--stage vocoder only")
-    add(only, "--segment-frames", _count, "length of a training segment", vocoder.segment_frames)
+    default = f"{vocoder.segment_frames}; HiFi-GAN {hifigan.segment_frames}"
+    add(only, "--segment-frames", _count, "length of a training segment", default)
     text = "of two sounds from the same features, against buzz"
     add(only, "--repulsion", _share, text, vocoder.repulsion)
     only.add_argument(
         "--acoustic", metavar="FOLDER", help="run or _trainable folder: half of the mels are what this model says"
     )
-    add(only, "--adversarial-from", _share, "share without discriminators, 1: all", vocoder.adversarial_from)
+    text = "share without discriminators, 1: all"
+    add(only, "--adversarial-from", _share, text, f"{vocoder.adversarial_from}; HiFi-GAN {hifigan.adversarial_from}")
+    text = "HiFi-GAN's own with 70 M parameters, or small ones for a CPU (small; HiFi-GAN on a GPU full)"
+    only.add_argument("--discriminators", choices=["small", "full"], help=text)
 
 
 def _number(text: str, convert: Callable[[str], float], fits: Callable[[float], bool], wanted: str) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 
 from bitjets_mlx.config import (
+    HIFIGAN_VERSIONS,
     AcousticConfig,
     AudioConfig,
     CharacterConfig,
@@ -26,7 +27,8 @@ from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.acoustic_stage import AcousticTraining
 from bitjets_mlx.training.optimise import Tree
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
-from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
+from bitjets_mlx.training.shards import on_cpu
+from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig, hifigan_training
 from bitjets_mlx.voice_folder import read_config, read_discriminators, read_trainable, read_vocoder, without_kind
 
 Model = AcousticConfig | CharacterConfig | HarmonicConfig | HifiganConfig
@@ -41,6 +43,11 @@ MODELS: dict[str, type[Model]] = {
     "bitjets-characters": CharacterConfig,
     "harmonic": HarmonicConfig,
     "hifigan": HifiganConfig,
+}
+VOCODERS: dict[str, HarmonicConfig | HifiganConfig] = {  # of --vocoder
+    "harmonic": HarmonicConfig(),
+    "hifigan": HifiganConfig(),
+    **{f"hifigan-{version.lower()}": config for version, config in HIFIGAN_VERSIONS.items()},
 }
 KINDS = {config: kind for kind, config in MODELS.items()}
 TRAININGS: dict[str, type[Training]] = {"acoustic": AcousticTraining, "vocoder": VocoderTrainingConfig}
@@ -81,11 +88,10 @@ def fresh_settings(stage: str, vocoder: str | None, data: PreparedData, init: st
     if init:
         initial = read_initial(Path(init), stage)
         model = initial.model
-        if vocoder and KINDS[type(model)] != vocoder:
-            raise BitjetsError(f"{init} holds a {KINDS[type(model)]} vocoder: leave --vocoder {vocoder} out.")
+        _check_vocoder(init, model, vocoder)
         symbols, audio = initial.symbols, initial.audio
-        if initial.judges is not None and isinstance(training, VocoderTrainingConfig):
-            training = dataclasses.replace(training, official=True, adversarial_from=0.0)
+        if stage == "vocoder":
+            training = vocoder_training(model, initial.judges is not None)
         if isinstance(model, CharacterConfig) and len(data.speakers) > 1:
             raise BitjetsError(f"{init} has one voice and no speakers: prepare the recordings of one speaker.")
         if isinstance(training, AcousticTraining) and initial.statistics:
@@ -103,11 +109,29 @@ def fresh_settings(stage: str, vocoder: str | None, data: PreparedData, init: st
     elif stage == "acoustic":
         model = AcousticConfig(symbols=len(SYMBOLS), speakers=len(data.speakers))
     else:
-        model = MODELS[vocoder or "harmonic"]()
+        model = VOCODERS[vocoder or "harmonic"]
+        training = vocoder_training(model)
     _check_known(stage, model, training, options)
     return Settings(
         stage, _overridden(model, options), _overridden(training, options), statistics, init, symbols, audio
     )
+
+
+def vocoder_training(model: Model, judged: bool = False) -> VocoderTrainingConfig:
+    """How a vocoder is trained by default; `judged`: it comes with HiFi-GAN's own discriminators.
+
+    HiFi-GAN is trained against those where there is a GPU, and against small ones on a CPU.
+    """
+    if not isinstance(model, HifiganConfig):
+        return VocoderTrainingConfig()
+    return dataclasses.replace(hifigan_training(), discriminators="full" if judged or not on_cpu() else "small")
+
+
+def _check_vocoder(source: str, model: Model, vocoder: str | None) -> None:
+    """BitjetsError where weights to begin with are not of the vocoder that the command line names."""
+    kind = KINDS[type(model)]
+    if vocoder and (kind != vocoder.split("-")[0] or ("-" in vocoder and model != VOCODERS[vocoder])):
+        raise BitjetsError(f"{source} holds a {kind} vocoder: leave --vocoder {vocoder} out.")
 
 
 def resumed_settings(run: Path, stage: str, data: PreparedData, init: str, options: Options) -> Settings:
@@ -118,7 +142,8 @@ def resumed_settings(run: Path, stage: str, data: PreparedData, init: str, optio
     model = model_of(saved)
     training = from_json(TRAININGS[stage], saved.training)
     _check_known(stage, model, training, options)
-    was = {"init": saved.init} | to_json(model) | to_json(training) | {"vocoder": saved.model["kind"]}
+    _check_vocoder(str(run), model, options.get("vocoder"))
+    was = {"init": saved.init} | to_json(model) | to_json(training) | {"vocoder": options.get("vocoder")}
     asked = dict(options) | ({"init": init} if init else {})
     for name, value in asked.items():
         if value != was[name]:
