@@ -118,6 +118,11 @@ class CharacterConfig:
     generation: str = "late"
 
     @property
+    def mel(self) -> bool:
+        """Whether the vocoder reads mels."""
+        return True
+
+    @property
     def outputs(self) -> int:
         """Channels of what the vocoder reads."""
         return self.n_mels
@@ -149,6 +154,14 @@ class HifiganConfig:
     resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     n_mels: int = 80
     hop_size: int = 256
+
+
+@dataclass(frozen=True)
+class JointConfig:
+    """An acoustic model and the vocoder that reads its mels or, where `acoustic.mel` is False, its decoder's states."""
+
+    acoustic: AcousticConfig
+    vocoder: HarmonicConfig | HifiganConfig
 
 
 @dataclass(frozen=True)

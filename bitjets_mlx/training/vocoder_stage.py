@@ -115,7 +115,9 @@ class VocoderStage:
         metrics: dict[str, float] = {}
         if adversarial:
             gradients, judged = self._sum(self._judging, (self.judges, self.parameters), micro_batches)
-            self.judges, _ = self.judge_optimizer.step(self.judges, gradients, number + 1, rates[1], 0.0)
+            self.judges, _ = self.judge_optimizer.step(
+                self.judges, gradients, number + 1, rates[1], training.weight_decay
+            )
             metrics |= judged
         gradients, losses = self._sum(
             self._adversarial if adversarial else self._spectral,

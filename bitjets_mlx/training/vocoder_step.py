@@ -53,7 +53,7 @@ class VocoderTrainingConfig:
     discriminators: str = "small"  # or "full": HiFi-GAN's own
     adversarial_from: float = 1.0  # of all updates. 1: no discriminators, which bring this generator nothing here
     adversarial_ramp: int = 300  # updates until the adversarial losses have their full weight
-    adversarial_frames: int = 32  # what the discriminators see of a segment
+    adversarial_frames: int = 32  # what the discriminators see of a segment; 0: all of it
     adversarial_weight: float = 1.0
     feature_weight: float = 2.0
     acoustic: str = ""  # run or `_trainable` folder of an acoustic model whose mels half of the segments have
@@ -85,6 +85,7 @@ def hifigan_training() -> VocoderTrainingConfig:
         repulsion=0.0,
         adversarial_from=0.0,
         adversarial_ramp=1,
+        adversarial_frames=0,
         mel_blur=0.0,
     )
 
@@ -134,8 +135,8 @@ def generate(generator: nn.Module, batch: Batch, sounds: int = 1) -> list[mx.arr
 
 def crop(audio: mx.array, batch: Batch, frames: int) -> mx.array:
     """What the discriminators look at: the same random stretch of every clip, (B, S) -> (B, frames * 256)."""
-    spare = batch["mel"].shape[1] - frames
-    if spare <= 0:
+    spare = audio.shape[1] // HOP - frames
+    if not frames or spare <= 0:
         return audio
     start = mx.random.randint(0, spare + 1, (1,), key=mx.random.split(batch["key"], 3)[2]) * HOP
     return mx.slice(audio, start, (1,), (audio.shape[0], frames * HOP))

@@ -10,7 +10,7 @@ from bitjets_mlx.config import HarmonicConfig, HifiganConfig
 from bitjets_mlx.data.prepared import Clip, PreparedData
 from bitjets_mlx.training.examples import CLIPS, Example, spread
 from bitjets_mlx.training.optimise import Tree, scalar
-from bitjets_mlx.training.vocoder_losses import spectra, spectral_losses
+from bitjets_mlx.training.vocoder_losses import full_band_mel_loss, spectra, spectral_losses
 from bitjets_mlx.vocoder import build_vocoder
 
 SEGMENT = 128  # frames of each clip that the losses look at
@@ -34,7 +34,10 @@ class VocoderValidation:
         frames = min(SEGMENT, *(clip.frames for clip in self.clips))
         rows = [self._segment(clip, frames) for clip in self.clips]
         mel, log_f0, voiced, audio = (mx.array(np.stack(values)) for values in zip(*rows, strict=True))
-        stft_loss, mel_loss = spectral_losses(spectra(self.model(mel, log_f0, voiced)), spectra(audio))
+        copy = self.model(mel, log_f0, voiced)  # (B, T * 256)
+        stft_loss, mel_loss = spectral_losses(spectra(copy), spectra(audio))
+        if isinstance(self.model.config, HifiganConfig):  # as it is trained
+            mel_loss = full_band_mel_loss(copy, audio)
         mx.eval(stft_loss, mel_loss)
         found = {"stft_loss": scalar(stft_loss), "mel_loss": scalar(mel_loss)}
         return found | self._quality() if self.with_pesq else found
