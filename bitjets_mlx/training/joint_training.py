@@ -52,12 +52,15 @@ class JointTraining:
         """Fields by the names that the command line has for them: without a prefix they are the acoustic model's."""
         weights = {name: value for name, value in to_json(self).items() if not isinstance(value, dict)}
         own = {"vocoder_learning_rate": self.vocoder.learning_rate}
-        return to_json(self.vocoder) | to_json(self.acoustic) | weights | own
+        foreign = {"acoustic", "weight_bits"}  # the other stage's: mels of another model, bits of the vocoder's weights
+        named = {name: value for name, value in to_json(self.vocoder).items() if name not in foreign}
+        return named | to_json(self.acoustic) | weights | own
 
     def replaced(self, options: Mapping[str, Any]) -> "JointTraining":
         """With those fields replaced that `options` names, in the names of `options()`."""
         acoustic = {field.name for field in dataclasses.fields(AcousticTraining)}
-        vocoder = {field.name for field in dataclasses.fields(VocoderTrainingConfig)} - acoustic | {*SHARED}
+        vocoder = set(self.options()) & {field.name for field in dataclasses.fields(VocoderTrainingConfig)}
+        vocoder = vocoder - acoustic | {*SHARED}
         of_vocoder = {name: value for name, value in options.items() if name in vocoder}
         if "vocoder_learning_rate" in options:
             of_vocoder["learning_rate"] = options["vocoder_learning_rate"]
