@@ -136,6 +136,7 @@ def vocoder_training(model: Model, judged: bool = False) -> VocoderTrainingConfi
 
 def check_vocoder(source: str, model: Model, vocoder: str | None) -> None:
     """BitjetsError where weights to begin with are not of the vocoder that the command line names."""
+    model = model.vocoder if isinstance(model, JointConfig) else model
     kind = KINDS[type(model)]
     if vocoder and (kind != vocoder.split("-")[0] or ("-" in vocoder and model != VOCODERS[vocoder])):
         raise BitjetsError(f"{source} holds a {kind} vocoder: leave --vocoder {vocoder} out.")
@@ -232,9 +233,8 @@ def check_symbols(data: PreparedData) -> None:
 
 def check_known(stage: str, model: Model, training: Training, options: Options) -> None:
     """An option that this stage does not have must not be passed over in silence."""
-    known = {*flat(model), *flat(training), "vocoder"} | (
-        {"init_acoustic", "init_vocoder"} if stage == JOINT else set()
-    )
+    of_stage = {"vocoder": {"vocoder"}, JOINT: {"vocoder", "init_acoustic", "init_vocoder"}}
+    known = {*flat(model), *flat(training)} | of_stage.get(stage, set())
     foreign = [flag(name) for name in options if name not in known]
     if foreign:
         raise BitjetsError(f"{', '.join(foreign)} has no meaning for --stage {stage}: leave it out.")
