@@ -23,8 +23,8 @@ class JointTraining:
 
     L_G is the vocoder's loss on random segments, `vocoder.adversarial_weight` 1, `mel_weight` 45, `feature_weight` 2;
     L_var the errors of duration, pitch and energy; L_align forward-sum and binarisation. A model whose vocoder reads
-    mels also keeps the acoustic stage's losses of mel, F0 and voicing, at `frame_weight`, or what it says would no
-    longer be a mel. The acoustic model's rates, decay and clipping are those of `acoustic`, the generator's and the
+    mels also keeps the acoustic stage's losses of its frames: mel with `frame_weight`, as much as that of the waveform,
+    or what it says would soon be no mel any more; F0 and voicing in the acoustic stage's proportion to it. The acoustic model's rates, decay and clipping are those of `acoustic`, the generator's and the
     discriminators' those of `vocoder`; what they share (`SHARED`) is the same in both.
     """
 
@@ -32,7 +32,7 @@ class JointTraining:
     vocoder: VocoderTrainingConfig = field(default_factory=VocoderTrainingConfig)
     variance_weight: float = 1.0
     align_weight: float = 2.0
-    frame_weight: float = 1.0
+    frame_weight: float = MEL_WEIGHT
 
     def __post_init__(self) -> None:
         if any(getattr(self.acoustic, name) != getattr(self.vocoder, name) for name in SHARED):
@@ -45,8 +45,12 @@ class JointTraining:
 
     def acoustic_weights(self) -> AcousticLossWeights:
         """Weights of the acoustic model's own losses."""
-        frame, variance, align = self.frame_weight, self.variance_weight, self.align_weight
-        return AcousticLossWeights(frame, frame, frame, variance, variance, variance, align, align)
+        variance, align = self.variance_weight, self.align_weight
+        own = AcousticLossWeights()
+        scale = self.frame_weight / own.mel
+        return AcousticLossWeights(
+            self.frame_weight, own.f0 * scale, own.voicing * scale, variance, variance, variance, align, align
+        )
 
     def options(self) -> dict[str, Any]:
         """Fields by the names that the command line has for them: without a prefix they are the acoustic model's."""
