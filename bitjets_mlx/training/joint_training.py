@@ -23,9 +23,10 @@ class JointTraining:
 
     L_G is the vocoder's loss on random segments, `vocoder.adversarial_weight` 1, `mel_weight` 45, `feature_weight` 2;
     L_var the errors of duration, pitch and energy; L_align forward-sum and binarisation. A model whose vocoder reads
-    mels also keeps the acoustic stage's losses of its frames: mel with `frame_weight`, as much as that of the waveform,
-    or what it says would soon be no mel any more; F0 and voicing in the acoustic stage's proportion to it. The acoustic model's rates, decay and clipping are those of `acoustic`, the generator's and the
-    discriminators' those of `vocoder`; what they share (`SHARED`) is the same in both.
+    mels also keeps the acoustic stage's losses of its frames: that of the mel with `frame_weight`, as much as the
+    waveform's has, or what it says would soon be no mel any more; F0 and voicing in the acoustic stage's proportion to
+    it. The acoustic model's rates, decay and clipping are those of `acoustic`, the generator's and the discriminators'
+    those of `vocoder`; what they share (`SHARED`) is the same in both.
     """
 
     acoustic: AcousticTraining = field(default_factory=AcousticTraining)
