@@ -1,5 +1,6 @@
 """`train --stage joint`, `pack --joint` and what else reads a joint run: options, weights to begin with, voices."""
 
+import json
 import shutil
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ from mlx.utils import tree_flatten
 from tiny_training import ACOUSTIC, HARMONIC, HIFIGAN, JOINT_MODELS, assert_same_trees, begin_run, run_train, tiny_data
 from tiny_voice import acoustic_run, vocoder_run
 
-from bitjets_mlx import load_voice, pack, train
+from bitjets_mlx import evaluate, load_voice, pack, train
 from bitjets_mlx.config import AcousticConfig, HarmonicConfig, HifiganConfig, JointConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
@@ -326,6 +327,23 @@ def test_what_a_states_voice_says_is_as_loud_as_the_recordings(
     plain = voice.speak("Hello.", speaker="ben")
     voice._statistics = replace(voice._statistics, gain=(1.0, 4.0))  # prepare made ben four times as loud
     np.testing.assert_allclose(voice.speak("Hello.", speaker="ben"), plain / 4.0, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_states_voice_is_measured_without_copy_synthesis(
+    monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path, runs: dict[str, Path]
+) -> None:
+    """Recordings have no states that its vocoder could copy."""
+    for package in ("pesq", "pystoi", "pocketsphinx"):
+        pytest.importorskip(package)
+    packed(monkeypatch, "--joint", runs["states"], "--output", tmp_path / "voice")
+    words = ("--voice", tmp_path / "voice", "--data", data.folder, "--workers", "1", "--json", tmp_path / "table.json")
+    evaluate.main([*map(str, words), "--output", str(tmp_path / "kept")])
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert table["real_time_factor"] > 0 and "vocoder_real_time_factor" not in table
+    for row in table["speakers"].values():
+        assert "mcd_db" in row and not any(name.startswith("copy_") for name in row)
+    assert not any("copy" in path.name for path in (tmp_path / "kept").rglob("*.wav"))
 
 
 def test_packing_halves_that_do_not_fit_is_refused(
