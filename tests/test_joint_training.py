@@ -14,6 +14,7 @@ from tiny_training import JOINT_MODELS, assert_same_trees, joint_training_of, ti
 from bitjets_mlx.acoustic.model import Frames
 from bitjets_mlx.config import HarmonicConfig, HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
+from bitjets_mlx.training import joint_stage
 from bitjets_mlx.training.acoustic_data import collate, counts_of
 from bitjets_mlx.training.acoustic_losses import Counts, acoustic_loss_and_frames
 from bitjets_mlx.training.batches import padded_shape
@@ -204,7 +205,7 @@ def test_segments_are_the_recordings_own(data: PreparedData) -> None:
     item, features = read_sounding_clip(data, clip), data.load(clip)
     starts = set()
     for seed in range(200):
-        segments = cut_segments([item], 20, np.random.default_rng(seed), 256)
+        segments = cut_segments([item], 20, np.random.default_rng(seed).random(1), 256)
         start = int(segments.start[0])
         starts.add(start)
         assert segments.audio.shape == (1, 20 * 256) and segments.log_f0.shape == (1, 20)
@@ -219,7 +220,7 @@ def test_segments_are_the_recordings_own(data: PreparedData) -> None:
 def test_a_clip_shorter_than_the_segment_is_silent_beyond_its_end(data: PreparedData) -> None:
     items = [read_sounding_clip(data, clip) for clip in data.clips[:2]]
     lengths = [len(item["mel"]) for item in items]
-    segments = cut_segments(items, 100, np.random.default_rng(0), 256)
+    segments = cut_segments(items, 100, np.array([0.0, 0.999]), 256)
     assert np.array(segments.start).tolist() == [0, 0]
     assert np.array(segments.inside.sum(axis=1)).tolist() == lengths
     for row, length in enumerate(lengths):
@@ -258,6 +259,41 @@ def test_clips_shorter_than_the_segment_train(kind: str, data: PreparedData) -> 
         assert np.abs(np.array(sound.generated)).max() > 0.0
     losses = made.update(3)
     assert all(np.isfinite(value) for value in losses.values()) and losses["skipped"] == 0.0
+
+
+def test_every_update_sounds_another_segment_of_a_clip(data: PreparedData) -> None:
+    made = make("states", data, segment_frames=8)
+
+    def starts() -> list[int]:
+        shards = [shard for number in range(4) for shards in made.micro_batches(number) for shard in shards]
+        return [int(start) for _, segments in shards for start in np.array(segments.start)]
+
+    assert starts() == starts() and len(set(starts())) > 8
+
+
+def test_a_poisoned_clip_costs_only_its_updates(data: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make("harmonic", data, accumulate=1, adversarial_from=0.0, updates=8)
+    plain = data.load
+
+    def load(clip: Any) -> Any:
+        features = plain(clip)
+        return replace(features, audio=features.audio * np.nan) if clip.id == "clip03" else features
+
+    monkeypatch.setattr(data, "load", load)
+    lines = [made.update(number) for number in range(8)]
+    poisoned = ["clip03" in [made.reader.clips[i].id for i in made.reader.plan[n].clips] for n in range(8)]
+    assert [line["skipped"] == 1.0 for line in lines] == poisoned and 0 < sum(poisoned) < 8
+    for part in made.parts().values():
+        assert all(bool(mx.all(mx.isfinite(leaf))) for _, leaf in tree_flatten(part))
+
+
+@pytest.mark.slow
+def test_a_compiled_update_computes_the_same(data: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs on a GPU. Without discriminators, whose compilation takes a CPU's compiler a while."""
+    expected = make("states", data, accumulate=1).update(2)
+    monkeypatch.setattr(joint_stage, "compiled", mx.compile)
+    found = make("states", data, accumulate=1).update(2)
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 # -- discriminators, weights, schedules ----------------------------------------------------------------------------

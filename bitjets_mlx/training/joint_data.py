@@ -27,9 +27,13 @@ def read_sounding_clip(data: PreparedData, clip: Clip) -> Item:
     return normalised(data, clip, features) | sound
 
 
-def cut_segments(items: list[Item], frames: int, random: np.random.Generator, hop: int) -> Segments:
-    """A segment of `frames` frames of each clip: drawn evenly from all places, a short clip from its beginning."""
-    starts = [int(random.integers(0, max(len(item["mel"]) - frames, 0) + 1)) for item in items]
+def cut_segments(items: list[Item], frames: int, places: np.ndarray, hop: int) -> Segments:
+    """A segment of `frames` frames of each clip; of a short clip from its beginning.
+
+    places (B,): 0 to 1, of all frames where a segment can begin.
+    """
+    spare = [max(len(item["mel"]) - frames, 0) for item in items]
+    starts = [int(place * (frames_left + 1)) for place, frames_left in zip(places, spare, strict=True)]
     return segments_at(items, starts, frames, hop)
 
 

@@ -182,16 +182,21 @@ class JointStage:
 
     def micro_batches(self, number: int) -> list[Shards]:
         """Update number `number`'s micro-batches, cut into shards, and the segment of each clip that will sound."""
-        seed, rank = self.training.acoustic.seed, self.group.rank()
         return [
-            self._shards(items, shape, np.random.default_rng((seed, number, micro, rank)))
+            self._shards(items, shape, self._places(number, micro))
             for micro, (items, shape) in enumerate(self.reader.micro_batches(number))
         ]
 
-    def _shards(self, items: list[Item], shape: MicroBatch, random: np.random.Generator) -> Shards:
+    def _places(self, number: int, micro: int) -> np.ndarray:
+        """Where the segments of this process's clips begin, (batch_size,), 0 to 1; drawn for all processes at once."""
+        seed, size = self.training.acoustic.seed, self.training.acoustic.batch_size
+        places = np.random.default_rng((seed, number, micro)).random(size * self.group.size())
+        return places[self.group.rank() * size : (self.group.rank() + 1) * size]
+
+    def _shards(self, items: list[Item], shape: MicroBatch, places: np.ndarray) -> Shards:
         size, frames = len(items) // self.pool.count, self.training.vocoder.segment_frames
-        parts = [items[i : i + size] for i in range(0, len(items), size)]
-        return [(collate(part, shape), cut_segments(part, frames, random, self.hop)) for part in parts]
+        rows = [slice(i, i + size) for i in range(0, len(items), size)]
+        return [(collate(items[row], shape), cut_segments(items[row], frames, places[row], self.hop)) for row in rows]
 
 
 class _Shard:
