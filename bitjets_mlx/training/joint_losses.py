@@ -81,3 +81,8 @@ def joint_waveform_loss(
     loss, losses = waveform_loss(generated, discriminators, batch, adversarial_weight, config)
     del losses["loss"]  # a part of the whole here
     return loss, losses, Heard(generated[0], batch["audio"], key)
+
+
+def told_apart(losses: dict[str, mx.array]) -> dict[str, mx.array]:
+    """The acoustic model's losses; that of its mel is named apart from the waveform's `mel_loss`."""
+    return {"frame_mel" if name == "mel" else name: value for name, value in losses.items()}

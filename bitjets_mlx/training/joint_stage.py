@@ -25,7 +25,7 @@ from bitjets_mlx.training.acoustic_stage import FORWARD_SUM, AcousticStage
 from bitjets_mlx.training.batches import MicroBatch
 from bitjets_mlx.training.examples import Example
 from bitjets_mlx.training.joint_data import Segments, cut_segments, read_sounding_clip
-from bitjets_mlx.training.joint_losses import Heard, joint_waveform_loss, mel_scale
+from bitjets_mlx.training.joint_losses import Heard, joint_waveform_loss, mel_scale, told_apart
 from bitjets_mlx.training.joint_training import JointTraining
 from bitjets_mlx.training.joint_validation import JointValidation
 from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, scalar, tree_add
@@ -248,7 +248,7 @@ class _Shard:
                 vocoder_key,
             )  # fmt: skip
             shared = {name: share * value for name, value in heard_losses.items()}
-            return acoustic + share * waveform, _named(losses) | shared, heard
+            return acoustic + share * waveform, shared | told_apart(losses), heard
 
         (_, losses, heard), gradients = mx.value_and_grad(loss)(parameters)
         return gradients, losses | {FORWARD_SUM: mx.array(0.0)}, heard  # its value comes from the host
@@ -265,8 +265,3 @@ class _Shard:
 
         (_, losses), gradients = mx.value_and_grad(loss)(judges)
         return gradients, losses
-
-
-def _named(losses: Losses) -> Losses:
-    """The acoustic model's losses; its mel's is told from the waveform's `mel_loss`."""
-    return {"frame_mel" if name == "mel" else name: value for name, value in losses.items()}

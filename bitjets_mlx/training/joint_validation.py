@@ -20,7 +20,7 @@ from bitjets_mlx.training.acoustic_losses import (
 from bitjets_mlx.training.acoustic_validation import aligned
 from bitjets_mlx.training.examples import CLIPS, Example, spread
 from bitjets_mlx.training.joint_data import read_sounding_clip, segments_at
-from bitjets_mlx.training.joint_losses import mel_scale, vocoder_batch
+from bitjets_mlx.training.joint_losses import mel_scale, told_apart, vocoder_batch
 from bitjets_mlx.training.optimise import Tree, scalar
 from bitjets_mlx.training.vocoder_losses import full_band_mel_loss, spectra, spectral_losses
 from bitjets_mlx.training.vocoder_step import generate
@@ -51,8 +51,8 @@ class JointValidation:
         _, losses, frames = acoustic_loss_and_frames(
             self.acoustic, batch, alignment, counts, AcousticLossWeights(), how_far, everything, key=None
         )
-        found = {"frame_mel" if name == "mel" else name: scalar(value) for name, value in losses.items()}
-        return found | {"forward_sum": forward_sum / len(self.clips)} | self._waveform_losses(frames)
+        found = {name: scalar(value) for name, value in told_apart(losses).items()}
+        return self._waveform_losses(frames) | found | {"forward_sum": forward_sum / len(self.clips)}
 
     def _waveform_losses(self, frames: Frames) -> dict[str, float]:
         """Spectral losses of the middle of every clip."""
