@@ -14,12 +14,13 @@ from tiny_training import JOINT_MODELS, assert_same_trees, joint_training_of, ti
 from bitjets_mlx.acoustic.model import Frames
 from bitjets_mlx.config import HarmonicConfig, HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
+from bitjets_mlx.ternary import cpu_training
 from bitjets_mlx.training import joint_stage
 from bitjets_mlx.training.acoustic_data import collate, counts_of
 from bitjets_mlx.training.acoustic_losses import Counts, acoustic_loss_and_frames
 from bitjets_mlx.training.batches import padded_shape
 from bitjets_mlx.training.checkpoints import load_checkpoint
-from bitjets_mlx.training.joint_data import Segments, cut_segments, read_sounding_clip, segments_at
+from bitjets_mlx.training.joint_data import Segments, cut_segments, read_sounding_clip, segments_at, with_places
 from bitjets_mlx.training.joint_losses import MelScale, joint_waveform_loss, vocoder_batch
 from bitjets_mlx.training.joint_stage import JointStage, _Shard
 from bitjets_mlx.training.joint_training import JointTraining, joint_training
@@ -205,7 +206,7 @@ def test_segments_are_the_recordings_own(data: PreparedData) -> None:
     item, features = read_sounding_clip(data, clip), data.load(clip)
     starts = set()
     for seed in range(200):
-        segments = cut_segments([item], 20, np.random.default_rng(seed).random(1), 256)
+        segments = cut_segments(with_places([item], np.random.default_rng(seed).random(1)), 20, 256)
         start = int(segments.start[0])
         starts.add(start)
         assert segments.audio.shape == (1, 20 * 256) and segments.log_f0.shape == (1, 20)
@@ -220,7 +221,7 @@ def test_segments_are_the_recordings_own(data: PreparedData) -> None:
 def test_a_clip_shorter_than_the_segment_is_silent_beyond_its_end(data: PreparedData) -> None:
     items = [read_sounding_clip(data, clip) for clip in data.clips[:2]]
     lengths = [len(item["mel"]) for item in items]
-    segments = cut_segments(items, 100, np.array([0.0, 0.999]), 256)
+    segments = cut_segments(with_places(items, np.array([0.0, 0.999])), 100, 256)
     assert np.array(segments.start).tolist() == [0, 0]
     assert np.array(segments.inside.sum(axis=1)).tolist() == lengths
     for row, length in enumerate(lengths):
@@ -289,7 +290,8 @@ def test_a_poisoned_clip_costs_only_its_updates(data: PreparedData, monkeypatch:
 
 @pytest.mark.slow
 def test_a_compiled_update_computes_the_same(data: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What runs on a GPU. Without discriminators, whose compilation takes a CPU's compiler a while."""
+    """What runs on a GPU. Without discriminators, whose compilation takes a CPU's compiler a while, and without C."""
+    monkeypatch.setattr(cpu_training, "training_kernels", lambda source: None)
     expected = make("states", data, accumulate=1).update(2)
     monkeypatch.setattr(joint_stage, "compiled", mx.compile)
     found = make("states", data, accumulate=1).update(2)

@@ -27,13 +27,15 @@ def read_sounding_clip(data: PreparedData, clip: Clip) -> Item:
     return normalised(data, clip, features) | sound
 
 
-def cut_segments(items: list[Item], frames: int, places: np.ndarray, hop: int) -> Segments:
-    """A segment of `frames` frames of each clip; of a short clip from its beginning.
+def with_places(items: list[Item], places: np.ndarray) -> list[Item]:
+    """The items, each with where its segment begins: places (B,), 0 to 1, of all frames where one can."""
+    return [item | {"place": place} for item, place in zip(items, places, strict=True)]
 
-    places (B,): 0 to 1, of all frames where a segment can begin.
-    """
+
+def cut_segments(items: list[Item], frames: int, hop: int) -> Segments:
+    """A segment of `frames` frames at each clip's place; of a short clip from its beginning."""
     spare = [max(len(item["mel"]) - frames, 0) for item in items]
-    starts = [int(place * (frames_left + 1)) for place, frames_left in zip(places, spare, strict=True)]
+    starts = [int(item["place"] * (frames_left + 1)) for item, frames_left in zip(items, spare, strict=True)]
     return segments_at(items, starts, frames, hop)
 
 

@@ -14,7 +14,7 @@ from bitjets_mlx.acoustic import AcousticModel, build_acoustic
 from bitjets_mlx.config import FeatureStatistics, JointConfig, discriminator_config
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.ternary.layers import Amount
-from bitjets_mlx.training.acoustic_data import AcousticReader, Item, collate, counts_of
+from bitjets_mlx.training.acoustic_data import AcousticReader, collate, counts_of, dealt
 from bitjets_mlx.training.acoustic_losses import (
     AcousticBatch,
     Alignment,
@@ -22,14 +22,13 @@ from bitjets_mlx.training.acoustic_losses import (
     acoustic_loss_and_frames,
 )
 from bitjets_mlx.training.acoustic_stage import FORWARD_SUM, AcousticStage
-from bitjets_mlx.training.batches import MicroBatch
 from bitjets_mlx.training.examples import Example
-from bitjets_mlx.training.joint_data import Segments, cut_segments, read_sounding_clip
+from bitjets_mlx.training.joint_data import Segments, cut_segments, read_sounding_clip, with_places
 from bitjets_mlx.training.joint_losses import Heard, joint_waveform_loss, mel_scale, told_apart
 from bitjets_mlx.training.joint_training import JointTraining
 from bitjets_mlx.training.joint_validation import JointValidation
 from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, scalar, tree_add
-from bitjets_mlx.training.shards import compiled, seeds_for
+from bitjets_mlx.training.shards import compiled, on_cpu, seeds_for
 from bitjets_mlx.training.vocoder_step import judging_loss
 from bitjets_mlx.vocoder import Vocoder, build_vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
@@ -182,8 +181,12 @@ class JointStage:
 
     def micro_batches(self, number: int) -> list[Shards]:
         """Update number `number`'s micro-batches, cut into shards, and the segment of each clip that will sound."""
+        frames = self.training.vocoder.segment_frames
         return [
-            self._shards(items, shape, self._places(number, micro))
+            [
+                (collate(shard, None if on_cpu() else shape), cut_segments(shard, frames, self.hop))
+                for shard in dealt(with_places(items, self._places(number, micro)), self.pool.count)
+            ]
             for micro, (items, shape) in enumerate(self.reader.micro_batches(number))
         ]
 
@@ -192,11 +195,6 @@ class JointStage:
         seed, size = self.training.acoustic.seed, self.training.acoustic.batch_size
         places = np.random.default_rng((seed, number, micro)).random(size * self.group.size())
         return places[self.group.rank() * size : (self.group.rank() + 1) * size]
-
-    def _shards(self, items: list[Item], shape: MicroBatch, places: np.ndarray) -> Shards:
-        size, frames = len(items) // self.pool.count, self.training.vocoder.segment_frames
-        rows = [slice(i, i + size) for i in range(0, len(items), size)]
-        return [(collate(items[row], shape), cut_segments(items[row], frames, places[row], self.hop)) for row in rows]
 
 
 class _Shard:
