@@ -10,6 +10,7 @@ the table; a voice whose vocoder reads states, which recordings have none of, ge
 WER: pocketsphinx with its stock US English model, of the recordings and of the synthesis in the same run. MCD,
 log-F0 RMSE, voicing error: along one DTW path of mel-cepstra; see `evaluation/spectra.py` for the recipe. F0 of
 the recordings is the prepared one, that of the synthesis is extracted from its samples. PESQ, STOI: at 16 kHz.
+Noise floor, endings, joins: `evaluation/artefacts.py` defines them; the joins are those of one running text a speaker.
 Everything happens at the recordings' own level: the gain that `prepare` gave them is taken out again.
 """
 
@@ -66,13 +67,14 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         reads_mels = config.acoustic is None or config.acoustic.mel
         work = sentences.group_takes(clips, data, output, spoken=voice is not None, copied=reads_mels)
         speech = speaking.speak_sentences(voice, work) if voice else None
+        joins = speaking.clicks_at_joins(voice, work) if voice else None
         copies = speaking.copy_recordings(vocoder, work) if reads_mels else None
         work.sort(key=lambda sentence: -sentence.frames)  # the longest first: workers end at about the same time
         done = parallel(sentences.measure_sentence, work, options.workers)
         measured = [take for takes in progress(done, len(work), "measuring") for take in takes]
     order = {(clip.speaker, clip.id): index for index, clip in enumerate(clips)}
     measured.sort(key=lambda take: order[take.speaker, take.id])
-    speakers = table.summarise(measured)
+    speakers = table.summarise(measured, joins)
     print(table.formatted(speakers))
     result: dict[str, Any] = {"voice": str(options.voice), "split": options.split, "speakers": speakers}
     result |= _costs(options.voice, speech, copies, clips[0].speaker)

@@ -14,6 +14,7 @@ from bitjets_mlx.config import AudioConfig
 from bitjets_mlx.data.corpus import sentence_key
 from bitjets_mlx.data.features import Features, load_features
 from bitjets_mlx.data.prepared import Clip, PreparedData
+from bitjets_mlx.evaluation.artefacts import ending_level, noise_floor
 from bitjets_mlx.evaluation.intelligibility import recognise, word_errors
 from bitjets_mlx.evaluation.pitch import Contour, duration_error, log_f0_errors, root_mean_square, voicing_error
 from bitjets_mlx.evaluation.quality import Quality, copy_quality
@@ -64,6 +65,10 @@ class SpeechMeasures:
     voicing_error: float
     duration_error: float
     fault: str  # "silent", "cut", "endless" or ""
+    noise_floor: float  # dB in the pauses, and the recording's
+    noise_floor_natural: float
+    ending: float  # dB of the last 30 ms against the speech, and the recording's
+    ending_natural: float
     character: Character
 
 
@@ -163,6 +168,10 @@ def measure_speech(text: str, natural: Features, spoken: np.ndarray, heard: str)
         voicing_error=voicing_error(recorded, said, path),
         duration_error=longer,
         fault=find_fault(spoken, 1.0 + longer),
+        noise_floor=noise_floor(spoken),
+        noise_floor_natural=noise_floor(natural.audio),
+        ending=ending_level(spoken),
+        ending_natural=ending_level(natural.audio),
         character=Character(mel.mean(axis=0), said.voiced_log_f0()),
     )
 
