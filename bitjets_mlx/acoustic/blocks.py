@@ -6,8 +6,8 @@ from typing import cast
 import mlx.core as mx
 import mlx.nn as nn
 
-from bitjets_mlx.acoustic.cpu_attention import attention_kernels, attention_plain
 from bitjets_mlx.acoustic.cpu_attention import SOURCE as ATTENTION
+from bitjets_mlx.acoustic.cpu_attention import attention_kernels, attention_plain
 from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.ternary.cpu_training import prefers_kernels
 from bitjets_mlx.ternary.layers import Amount, BitConv1d, BitLinear

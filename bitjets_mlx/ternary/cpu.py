@@ -17,6 +17,7 @@ import numpy as np
 from bitjets_mlx.platform import KERNEL_FLAGS, compiled_library, cpu_flags
 
 SOURCE = Path(__file__).parent / "kernels" / "cpu.c"
+FLAGS = (*KERNEL_FLAGS, "-ffinite-math-only")  # nothing here is NaN
 BLOCK, GROUP = 16, 4  # output channels and inputs that the kernel takes at once
 
 
@@ -31,9 +32,7 @@ def library(*options: str) -> ctypes.CDLL | None:
     if machine.machine() not in ("x86_64", "AMD64") or "avx2" not in cpu_flags():
         return None
     try:
-        loaded = ctypes.CDLL(
-            str(compiled_library("layer", SOURCE.read_text(encoding="utf-8"), (*KERNEL_FLAGS, *options)))
-        )
+        loaded = ctypes.CDLL(str(compiled_library("layer", SOURCE.read_text(encoding="utf-8"), (*FLAGS, *options))))
     except (OSError, subprocess.CalledProcessError):
         return None
     loaded.bitjets_instructions.restype = ctypes.c_char_p
