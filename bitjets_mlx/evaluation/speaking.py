@@ -66,7 +66,8 @@ def copy_recordings(vocoder: FrameVocoder, sentences: Sequence[Sentence]) -> Spe
         audio = vocoder(features.mel, f0=np.exp(features.log_f0), voiced=features.voiced)
         seconds += time.perf_counter() - began
         samples += len(audio)
-        _write(take.copy, audio)
+        if take.copy:
+            _write(take.copy, audio)
     return Speed(seconds, samples / AudioConfig().sample_rate)
 
 

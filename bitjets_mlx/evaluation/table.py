@@ -67,7 +67,10 @@ def _speaker_row(takes: list[TakeMeasures], natural: Mapping[str, Character]) ->
     if len(speech) == len(takes):
         row |= _word_errors(takes, speech) | _likeness(speech, share) | _pitch(takes, speech) | _sound(speech, share)
         row |= _nearest(_character(one.character for one in speech), natural)
-    columns = zip(("pesq_wb", "stoi", "mel_l1"), zip(*(take.quality for take in takes), strict=True), strict=True)
+    copies = [take.quality for take in takes if take.quality]
+    if len(copies) < len(takes):
+        return row
+    columns = zip(("pesq_wb", "stoi", "mel_l1"), zip(*copies, strict=True), strict=True)
     return row | {f"copy_{name}": _mean(values, share) for name, values in columns}
 
 
@@ -159,7 +162,8 @@ def clip_rows(measured: Sequence[TakeMeasures]) -> list[dict[str, Any]]:
                 if name not in ("character", "log_f0_errors", "word_errors", "heard")
             }
             row |= {"heard": take.speech.heard, "errors": take.speech.word_errors, **kept}
-        rows.append(row | {f"copy_{name}": value for name, value in take.quality._asdict().items()})
+        quality = take.quality._asdict() if take.quality else {}
+        rows.append(row | {f"copy_{name}": value for name, value in quality.items()})
     return rows
 
 
