@@ -39,7 +39,7 @@ def export_for_torch(voice: Path, vocoder: Path, output: Path) -> None:
         raise BitjetsError(f"{voice}: the PyTorch twin speaks with a BitJETS of ours only: give such a voice.")
     assert sound.vocoder is not None and config.statistics is not None
     arrays = {f"acoustic.{name}": array for name, array in _acoustic_arrays(voice, config.acoustic).items()}
-    weights = tree_flatten(read_vocoder(vocoder, sound).parameters())
+    weights: Any = tree_flatten(read_vocoder(vocoder, sound).parameters())
     arrays |= {f"vocoder.{name}": np.array(leaf) for name, leaf in weights}
     arrays |= {"mel_mean": np.array(config.statistics.mel_mean), "mel_std": np.array(config.statistics.mel_std)}
     if isinstance(sound.vocoder, HarmonicConfig):
