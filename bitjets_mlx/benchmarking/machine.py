@@ -15,8 +15,9 @@ from bitjets_mlx.platform import cpu_cores, fast_blas, set_blas_threads
 def describe_machine() -> str:
     """One line: processor, cores, system, MLX and its device."""
     device = "CPU backend" if mx.default_device() == mx.Device(mx.cpu) else "GPU"
+    cores = "one core" if cpu_cores() == 1 else f"{cpu_cores()} cores"
     return (
-        f"{_processor()}, {cpu_cores()} cores, {platform.system()} {platform.machine()}; "
+        f"{_processor()}, {cores}, {platform.system()} {platform.machine()}; "
         f"Python {platform.python_version()}, MLX {version('mlx')} ({device}; BLAS: {fast_blas()})"
     )
 
