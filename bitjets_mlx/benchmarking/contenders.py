@@ -98,7 +98,7 @@ def _run_program(contender: Contender, texts: list[str], first: int) -> Found:
     spoken = [_say(contender, text) for text in texts]
     rows = [{"first": None, "rtf": whole / audio, "audio_seconds": audio} for _, whole, audio in spoken]
     memory = max(peak_memory([*contender.command, text]) for text in texts)
-    return {"cold": spoken[first][0], "memory": memory, "texts": rows, "parts": {}, "weight_bytes": 0}
+    return {"cold": spoken[first][0], "memory": memory, "texts": rows, "parts": {}, "processor": {}, "weight_bytes": 0}
 
 
 def _say(contender: Contender, text: str) -> tuple[float, float, float]:

@@ -56,16 +56,24 @@ def measured(speaker: Speaker, job: Job) -> Job:
         texts.append(
             {"first": statistics.median(first), "rtf": statistics.median(whole) / seconds, "audio_seconds": seconds}
         )
-    parts = {}
+    parts, processor = {}, {}
     audio = sum(map(len, list(speaker.stream(job["first"]))[:1])) / speaker.sample_rate
     for name, run in speaker.parts.items():
-        taken = []
-        for _ in range(3 * job["repeat"]):
-            began = time.perf_counter()
+        taken, computed = [], []
+        for _ in range(3 * job["repeat"] + 1):
+            began, computing = time.perf_counter(), time.process_time()
             run()
             taken.append(time.perf_counter() - began)
-        parts[name] = statistics.median(taken) / audio
-    return {"texts": texts, "parts": parts, "weight_bytes": speaker.weight_bytes, "memory": peak_memory()}
+            computed.append(time.process_time() - computing)
+        parts[name] = statistics.median(taken[1:]) / audio
+        processor[name] = statistics.median(computed[1:]) / audio
+    return {
+        "texts": texts,
+        "parts": parts,
+        "processor": processor,
+        "weight_bytes": speaker.weight_bytes,
+        "memory": peak_memory(),
+    }
 
 
 def peak_memory() -> int:

@@ -156,13 +156,14 @@ def _row(entrant: Contender, rounds: Sequence[dict[str, Any]]) -> dict[str, Any]
         "rtf": [median(lambda one, i=i: one["texts"][i]["rtf"]) for i in range(len(TEXTS))],  # type: ignore[misc]
         "audio_seconds": [rounds[0]["texts"][i]["audio_seconds"] for i in range(len(TEXTS))],
         "parts": {part: median(lambda one, part=part: one["parts"][part]) for part in rounds[0]["parts"]},  # type: ignore[misc]
+        "processor": {name: median(lambda one, name=name: one["processor"][name]) for name in rounds[0]["processor"]},  # type: ignore[misc]
         "memory_mb": (median(lambda one: one["memory"]) or 0.0) / 1e6,
         "disk_mb": (entrant.bytes or rounds[0]["weight_bytes"]) / 1e6,
     }
 
 
 def _operations(plan: Plan, rows: Sequence[dict[str, Any]], peak: float) -> list[dict[str, Any]]:
-    """Of this project's parts: operations a second of speech, and the share of the cores' peak that is reached."""
+    """Of this project's parts, a second of speech: operations, processor seconds, share of a core's peak."""
     config = read_config(plan.voice)
     by_name = {row["name"]: row for row in rows}
     own, other = by_name["bitjets_mlx, its vocoder"], by_name["bitjets_mlx, HiFi-GAN"]
@@ -170,13 +171,13 @@ def _operations(plan: Plan, rows: Sequence[dict[str, Any]], peak: float) -> list
     if isinstance(config.acoustic, AcousticConfig):
         frames, tokens = round(own["audio_seconds"][FIRST] * 22050 / 256), sum(map(len, _tokens(plan.voice)[FIRST]))
         count = acoustic_operations(config.acoustic, tokens, frames)
-        found.append(("acoustic model", count, own["parts"]["acoustic"]))
+        found.append(("acoustic model", count, own["processor"]["acoustic"]))
     for folder, row in ((plan.voice, own), (plan.hifigan, other)):
         if folder is not None:
-            found.append((_vocoder_name(read_config(folder)), _vocoder_operations(folder), row["parts"]["vocoder"]))
+            found.append((_vocoder_name(read_config(folder)), _vocoder_operations(folder), row["processor"]["vocoder"]))
     return [
-        {"part": name, "gflop": count / 1e9, "rtf": rtf, "share": count / 1e9 / rtf / peak}
-        for name, count, rtf in found
+        {"part": name, "gflop": count / 1e9, "processor_seconds": taken, "share": count / 1e9 / taken / peak}
+        for name, count, taken in found
     ]
 
 
@@ -211,10 +212,10 @@ def table(report: dict[str, Any]) -> str:
             + " ".join(_cell(rtf, 7, 4) for rtf in row["rtf"])
             + f"   {parts[0]} {parts[1]} {row['memory_mb']:7.0f} {row['disk_mb']:6.1f}"
         )
-    lines += ["", f"peak of the cores (sgemm): {report['peak_gflops']:.0f} GFLOP/s; of this project:"]
+    lines += ["", f"a core's peak (sgemm): {report['peak_gflops']:.0f} GFLOP a second of processor time"]
     lines += [
-        f"  {part['part']:17} {part['gflop']:6.2f} GFLOP a second of speech, real-time factor {part['rtf']:.4f}: "
-        f"{100 * part['share']:.0f} % of the peak"
+        f"  {part['part']:17} {part['gflop']:6.2f} GFLOP a second of speech, in {part['processor_seconds']:.4f} s of "
+        f"processor time: {100 * part['share']:.0f} % of the peak"
         for part in report["operations"]
     ]
     return "\n".join(lines)
