@@ -1,19 +1,23 @@
 """Measure speed on this machine. Every comparison is made in one run, contender after contender.
 
     python -m bitjets_mlx.benchmark kernels
-
-checks the ternary product against integers, then times it against fp16, MLX's 2-bit product and a 2-bit GEMV without
-int8 activations, at the shipped voice's shapes and up to 4096 x 4096. BITJETS_TERNARY chooses the backend.
-
     python -m bitjets_mlx.benchmark cost
+    python -m bitjets_mlx.benchmark voice --hifigan weights/hifigan_lj_v2 --json voice.json --plot voice.png
+    python -m bitjets_mlx.benchmark train
 
-counts what the Metal kernels do for one sentence, and what an M4 needs for it at least: tables in Markdown.
+`kernels` checks the ternary product against integers, then times it against fp16, MLX's 2-bit product and a 2-bit GEMV
+without int8 activations, at the shipped voice's shapes and up to 4096 x 4096. BITJETS_TERNARY chooses the backend.
+`cost` counts what the Metal kernels do for one sentence, and what an M4 needs for it at least: tables in Markdown.
+`voice` times a voice beside PyTorch with the same weights, ESPnet's JETS, espeak-ng, flite and Piper, those of them
+that are installed; `train` the acoustic model's updates beside PyTorch's. See docs/benchmarks.md.
 """
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bitjets_mlx.errors import BitjetsError, run_command
 from bitjets_mlx.files import atomic_write_bytes
@@ -26,12 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if options.command == "cost":
         return _print_cost(options.voice, options.tokens, options.frames)
-    if options.json and not options.json.absolute().parent.is_dir():
-        raise BitjetsError(f"there is no folder {options.json.absolute().parent}: make it first.")
-    from bitjets_mlx.benchmarking.kernels import benchmark_kernels, table
-
-    report = benchmark_kernels(options.seconds, options.largest)
-    print(table(report))
+    for file in (options.json, getattr(options, "plot", None)):
+        if file and not file.absolute().parent.is_dir():
+            raise BitjetsError(f"there is no folder {file.absolute().parent}: make it first.")
+    report = {"kernels": _kernels, "voice": _voice, "train": _train}[options.command](options)
     if options.json:
         atomic_write_bytes(options.json, (json.dumps(report, indent=1) + "\n").encode())
 
@@ -47,18 +49,73 @@ def _print_cost(voice: Path, tokens: int, frames: int) -> None:
     print("\n\n".join(tables(acoustic, tokens, frames)))
 
 
+def _kernels(options: argparse.Namespace) -> dict[str, Any]:
+    from bitjets_mlx.benchmarking.kernels import benchmark_kernels, table
+
+    report = benchmark_kernels(options.seconds, options.largest)
+    print(table(report))
+    return report
+
+
+def _voice(options: argparse.Namespace) -> dict[str, Any]:
+    from bitjets_mlx.benchmarking.voice import Plan, benchmark_voice, plot, table
+
+    plan = Plan(options.voice, options.speaker, options.hifigan, options.piper, options.rounds, options.repeat)
+    report = benchmark_voice(plan, lambda line: print(line, file=sys.stderr))
+    print(table(report))
+    if options.plot:
+        plot(report, options.plot)
+    return report
+
+
+def _train(options: argparse.Namespace) -> dict[str, Any]:
+    from bitjets_mlx.benchmarking.training import Plan, benchmark_training, plot, table
+
+    plan = Plan(options.data, options.batch_size, options.updates, options.rounds)
+    report = benchmark_training(plan, lambda line: print(line, file=sys.stderr))
+    print(table(report))
+    if options.plot:
+        plot(report, options.plot)
+    return report
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bitjets_mlx.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bitjets_mlx.benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     kernels = commands.add_parser("kernels", help="the ternary product: checked, then timed")
     kernels.add_argument("--seconds", type=float, default=0.2, help="for each contender at each shape (0.2)")
     kernels.add_argument("--largest", type=int, default=4096, help="leave out shapes beyond this width (4096)")
-    kernels.add_argument("--json", type=Path, metavar="FILE", help="save what was measured")
     cost = commands.add_parser("cost", help="the Metal kernels' operations, bytes and launches, counted")
     cost.add_argument("--voice", type=Path, default=VOICE, help="a voice folder (weights/duo)")
     cost.add_argument("--tokens", type=int, default=80, help="of the sentence (80)")
     cost.add_argument("--frames", type=int, default=400, help="of the sentence, 86 a second (400)")
+    voice = commands.add_parser("voice", help="speaking, beside what else is installed")
+    voice.add_argument("--voice", type=Path, default=VOICE, metavar="FOLDER", help="(weights/duo)")
+    voice.add_argument("--speaker", help="(the voice's first)")
+    voice.add_argument("--hifigan", type=Path, metavar="FOLDER", help="also speak with this HiFi-GAN, a vocoder folder")
+    voice.add_argument("--piper", type=Path, metavar="FILE", help="a voice of Piper, VOICE.onnx beside VOICE.onnx.json")
+    voice.add_argument("--repeat", type=_positive, default=3, help="times that every text is spoken in a process (3)")
+    train = commands.add_parser("train", help="training the acoustic model, beside PyTorch")
+    train.add_argument("--data", type=Path, metavar="PREPARED", help="what `prepare` wrote; without it, made-up clips")
+    train.add_argument("--batch-size", type=_positive, default=8, help="clips an update (8)")
+    train.add_argument("--updates", type=_positive, default=10, help="updates of each in a round (10)")
+    for command in (voice, train):
+        command.add_argument("--rounds", type=_positive, default=3, help="fresh processes of each contender (3)")
+        command.add_argument("--plot", type=Path, metavar="PNG", help="draw what was measured")
+    for command in (kernels, voice, train):
+        command.add_argument("--json", type=Path, metavar="FILE", help="save what was measured")
     return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
 
 
 if __name__ == "__main__":

@@ -118,6 +118,11 @@ class CharacterConfig:
     generation: str = "late"
 
     @property
+    def mel(self) -> bool:
+        """Whether the vocoder reads mels."""
+        return True
+
+    @property
     def outputs(self) -> int:
         """Channels of what the vocoder reads."""
         return self.n_mels
@@ -152,8 +157,16 @@ class HifiganConfig:
 
 
 @dataclass(frozen=True)
+class JointConfig:
+    """An acoustic model and the vocoder that reads its mels or, where `acoustic.mel` is False, its decoder's states."""
+
+    acoustic: AcousticConfig
+    vocoder: HarmonicConfig | HifiganConfig
+
+
+@dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The vocoder's discriminators; the defaults are small enough to train on a CPU (0.75 M parameters)."""
+    """The vocoder's discriminators; the defaults are small enough to train on a CPU (2.0 M parameters)."""
 
     band_sizes: tuple[int, ...] = (512, 1024, 2048)
     bands: int = 8
@@ -168,6 +181,11 @@ class DiscriminatorConfig:
 def hifigan_discriminators() -> DiscriminatorConfig:
     """HiFi-GAN's own: five period and three scale discriminators, 70 M parameters."""
     return DiscriminatorConfig(band_sizes=(), period_channels=(32, 128, 512, 1024), scales=3)
+
+
+def discriminator_config(size: str) -> DiscriminatorConfig:
+    """Of `--discriminators`: small or full."""
+    return hifigan_discriminators() if size == "full" else DiscriminatorConfig()
 
 
 HIFIGAN_VERSIONS = {

@@ -4,11 +4,13 @@
 
 Every sentence of the split is spoken, and every recording copied through the vocoder alone; the table that is
 printed says how both compare with the recordings. A vocoder folder in place of a voice gets the vocoder's part of
-the table. Needs `pip install -r requirements-dev.txt`.
+the table; a voice whose vocoder reads states, which recordings have none of, gets the other part. Needs `pip install
+-r requirements-dev.txt`.
 
 WER: pocketsphinx with its stock US English model, of the recordings and of the synthesis in the same run. MCD,
 log-F0 RMSE, voicing error: along one DTW path of mel-cepstra; see `evaluation/spectra.py` for the recipe. F0 of
 the recordings is the prepared one, that of the synthesis is extracted from its samples. PESQ, STOI: at 16 kHz.
+Noise floor, endings, joins: `evaluation/artefacts.py` defines them; the joins are those of one running text a speaker.
 Everything happens at the recordings' own level: the gain that `prepare` gave them is taken out again.
 """
 
@@ -62,20 +64,23 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     clips = _choose(data.split(options.split), data.speakers, config.speakers if voice else data.speakers, options)
     with ExitStack() as stack:
         output = options.output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        work = sentences.group_takes(clips, data, output, spoken=voice is not None)
+        reads_mels = config.acoustic is None or config.acoustic.mel
+        work = sentences.group_takes(clips, data, output, spoken=voice is not None, copied=reads_mels)
         speech = speaking.speak_sentences(voice, work) if voice else None
-        copies = speaking.copy_recordings(vocoder, work)
+        joins = speaking.clicks_at_joins(voice, work) if voice else None
+        copies = speaking.copy_recordings(vocoder, work) if reads_mels else None
         work.sort(key=lambda sentence: -sentence.frames)  # the longest first: workers end at about the same time
         done = parallel(sentences.measure_sentence, work, options.workers)
         measured = [take for takes in progress(done, len(work), "measuring") for take in takes]
     order = {(clip.speaker, clip.id): index for index, clip in enumerate(clips)}
     measured.sort(key=lambda take: order[take.speaker, take.id])
-    speakers = table.summarise(measured)
+    speakers = table.summarise(measured, joins)
     print(table.formatted(speakers))
     result: dict[str, Any] = {"voice": str(options.voice), "split": options.split, "speakers": speakers}
     result |= _costs(options.voice, speech, copies, clips[0].speaker)
     if options.output:
-        print(f"{options.output.absolute()}: <speaker>/<id>.wav and the copy synthesis <id>.copy.wav")
+        copied = " and the copy synthesis <id>.copy.wav" if copies else ""
+        print(f"{options.output.absolute()}: <speaker>/<id>.wav{copied}")
     return {**result, "clips": table.clip_rows(measured)}
 
 
@@ -110,12 +115,13 @@ def _costs(folder: Path, speech: Any, copies: Any, speaker: str) -> dict[str, An
     sizes = resources.file_sizes(folder)
     print(f"\n{folder}: {sum(sizes.values()):,} bytes (" + ", ".join(f"{k} {v:,}" for k, v in sizes.items()) + ")")
     costs: dict[str, Any] = {"files": sizes, "folder_bytes": sum(sizes.values())}
-    costs["vocoder_real_time_factor"] = copies.real_time_factor()
-    if speech is None:
+    if copies is not None:
+        costs["vocoder_real_time_factor"] = copies.real_time_factor()
         print(f"real-time factor of the vocoder {copies.real_time_factor():.3f}")
+    if speech is None:
         return costs
     costs["real_time_factor"] = speech.real_time_factor()
-    print(f"real-time factor {speech.real_time_factor():.3f}, of its vocoder {copies.real_time_factor():.3f}")
+    print(f"real-time factor {speech.real_time_factor():.3f}")
     start = resources.cold_start(folder, speaker)
     costs |= {
         "first_sample_from_cold_start_seconds": start.seconds,

@@ -49,8 +49,7 @@ def trainable_card(name: str, config: VoiceConfig, notes: str) -> str:
         f"The acoustic model of the voice `{voice}` before packing: latent weights and aligner, fp16. Train on with",
         "",
         "```",
-        f"python -m bitjets_mlx.train --stage acoustic --data PREPARED --out RUN --init weights/{name}",
-        f"python -m bitjets_mlx.train --stage vocoder --data PREPARED --out RUN --init weights/{voice}",
+        *_commands(name, voice, config),
         "```",
         "",
         "## Data, licence, machine",
@@ -63,6 +62,18 @@ def trainable_card(name: str, config: VoiceConfig, notes: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _commands(name: str, voice: str, config: VoiceConfig) -> list[str]:
+    train = "python -m bitjets_mlx.train --data PREPARED --out RUN"
+    joint = f"{train} --stage joint --init-acoustic weights/{name} --init-vocoder weights/{voice}"
+    if config.acoustic is not None and not config.acoustic.mel:  # neither half can be trained alone
+        return [joint]
+    return [
+        f"{train} --stage acoustic --init weights/{name}",
+        f"{train} --stage vocoder --init weights/{voice}",
+        joint,
+    ]
 
 
 def _contents(file: str, folder: Path, config: VoiceConfig) -> str:
@@ -101,6 +112,8 @@ def _training(config: VoiceConfig) -> list[str]:
             lines.append(f"- {stage}: converted from the PyTorch checkpoint `{origin['converted_from']}`.")
             continue
         training = origin.get("training", {})
+        if isinstance(training.get("acoustic"), dict):  # a joint training's, with both halves
+            training = training["acoustic"]
         batch = training.get("batch_size", 0) * training.get("accumulate", 0)
         hours = f", {origin['hours']:g} hours" if "hours" in origin else ""
         lines.append(

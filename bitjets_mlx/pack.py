@@ -1,8 +1,9 @@
 """python -m bitjets_mlx.pack --acoustic RUN --vocoder RUN --output weights/NAME [--trainable]
+python -m bitjets_mlx.pack --joint RUN --output weights/NAME [--trainable]
 
 Makes a voice folder of training runs: ternary weights as base 3, the vocoder's as int8, the rest as fp16. The vocoder
-may also come from a voice or vocoder folder. Without --vocoder the voice speaks by Griffin-Lim; without --acoustic a
-vocoder folder is made.
+may also come from a voice or vocoder folder, and a run of --stage joint may stand for either half. Without --vocoder
+the voice speaks by Griffin-Lim; without --acoustic a vocoder folder is made.
 """
 
 import argparse
@@ -16,7 +17,15 @@ from typing import Any
 import numpy as np
 
 from bitjets_mlx.acoustic import build_acoustic
-from bitjets_mlx.config import AcousticConfig, Calibration, CharacterConfig
+from bitjets_mlx.config import (
+    AcousticConfig,
+    AudioConfig,
+    Calibration,
+    CharacterConfig,
+    HarmonicConfig,
+    HifiganConfig,
+    JointConfig,
+)
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError, run_command
 from bitjets_mlx.files import atomic_folder, atomic_write_bytes
@@ -25,6 +34,7 @@ from bitjets_mlx.rare_symbols import substitutes
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.calibrate import calibrate
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
+from bitjets_mlx.training.settings import JOINT, model_of
 from bitjets_mlx.vocoder.quantised import quantised
 from bitjets_mlx.vocoder.storage import pack_int8
 from bitjets_mlx.voice_folder import (
@@ -34,7 +44,6 @@ from bitjets_mlx.voice_folder import (
     VOCODER_FILE,
     Tree,
     VoiceConfig,
-    acoustic_from_json,
     half,
     named_arrays,
     pack_acoustic,
@@ -42,7 +51,6 @@ from bitjets_mlx.voice_folder import (
     read_config,
     read_trainable,
     read_vocoder,
-    vocoder_from_json,
     write_config,
 )
 from bitjets_mlx.weights_file import Arrays, read_weights, write_weights
@@ -52,8 +60,14 @@ def main() -> None:
     """Parse, write the folders, say how large they are."""
     arguments = _parser().parse_args()
     output = Path(arguments.output)
+    if arguments.joint:
+        if arguments.acoustic or arguments.vocoder:
+            raise BitjetsError("--joint RUN gives both halves: leave --acoustic and --vocoder out.")
+        if load_run_config(Path(arguments.joint)).stage != JOINT:
+            raise BitjetsError(f"{arguments.joint} is no run of --stage joint: give it as --acoustic or --vocoder.")
+        arguments.acoustic = arguments.vocoder = arguments.joint
     if arguments.acoustic is None and arguments.vocoder is None:
-        raise BitjetsError("there is nothing to pack: give --acoustic RUN, --vocoder RUN, or both.")
+        raise BitjetsError("there is nothing to pack: give --acoustic RUN, --vocoder RUN, or both, or --joint RUN.")
     if arguments.trainable and arguments.acoustic is None:
         raise BitjetsError("--trainable keeps the acoustic model's latent weights: give --acoustic RUN too.")
     notes = _read_text(arguments.notes) if arguments.notes else ""
@@ -81,6 +95,7 @@ def write_voice(
     folder: Path, acoustic: Part | None, vocoder: Part | None, notes: str = "", measured: Any = None
 ) -> None:
     """Write a voice folder of an acoustic part, a vocoder part, or both, and read it back before it counts."""
+    _check_fit(acoustic, vocoder)
     parts = [part.config for part in (acoustic, vocoder) if part]
     config = replace(parts[0], vocoder=parts[-1].vocoder, origin=parts[0].origin | parts[-1].origin)
     if parts[-1].audio != config.audio:
@@ -102,6 +117,18 @@ def write_voice(
         atomic_write_bytes(scratch / "README.md", card.encode())
 
 
+def _check_fit(acoustic: Part | None, vocoder: Part | None) -> None:
+    """BitjetsError where a half was trained on a decoder's states, and not together with the other one."""
+    n_mels = AudioConfig().n_mels
+    said = acoustic.config.acoustic.outputs if acoustic and acoustic.config.acoustic else n_mels
+    read = vocoder.config.vocoder.n_mels if vocoder and vocoder.config.vocoder else n_mels
+    if said != read:
+        raise BitjetsError(
+            f"the vocoder reads {read} channels and is given {said}: one of the two knows only a decoder's states. "
+            "Give --joint RUN, the run that both come from."
+        )
+
+
 def write_trainable(folder: Path, acoustic: Part, notes: str = "") -> None:
     """Write the `_trainable` sister: latent weights and aligner as fp16."""
     with atomic_folder(folder) as scratch:
@@ -115,11 +142,13 @@ def write_trainable(folder: Path, acoustic: Part, notes: str = "") -> None:
 def acoustic_part(run: Path) -> Part:
     """The averaged weights of an acoustic run."""
     config = load_run_config(run)
-    if config.stage != "acoustic":
+    if config.stage not in ("acoustic", JOINT):
         raise BitjetsError(f"{run} is a run of --stage {config.stage}: give --acoustic a run of --stage acoustic.")
-    updates, tree = run_weights(run)
-    model = acoustic_from_json(config.model)
-    missing, calibration = _learned_from(Path(config.data), model, tree) if config.symbols == SYMBOLS else ({}, None)
+    updates, tree = _half(run, config, "acoustic")
+    whole = model_of(config)
+    model = whole.acoustic if isinstance(whole, JointConfig) else whole
+    assert isinstance(model, AcousticConfig | CharacterConfig)
+    missing, calibration = _learned_from(config, model, tree) if config.symbols == SYMBOLS else ({}, None)
     voice = VoiceConfig(
         audio=config.audio,
         acoustic=model,
@@ -133,15 +162,22 @@ def acoustic_part(run: Path) -> Part:
     return Part(voice, tree=tree)
 
 
+def _half(run: Path, config: RunConfig, half: str) -> tuple[int, Tree]:
+    """Updates done, and the averaged weights of one half."""
+    updates, tree = run_weights(run)
+    return updates, tree[half] if config.stage == JOINT else tree
+
+
 def _learned_from(
-    data: Path, config: AcousticConfig | CharacterConfig, tree: Tree
+    run: RunConfig, config: AcousticConfig | CharacterConfig, tree: Tree
 ) -> tuple[dict[str, str], Calibration | None]:
     """What to say for symbols that the training data hardly had, and the calibration of the model's prosody on it."""
     try:
-        prepared = PreparedData(data)
+        prepared = PreparedData(run.data)
     except BitjetsError as error:
         warnings.warn(f"neither rare symbols nor the prosody's calibration can be measured: {error}", stacklevel=2)
         return {}, None
+    prepared.statistics = run.statistics
     model = build_acoustic(config, with_aligner=True)
     model.update(tree)
     return substitutes(clip.phonemes for clip in prepared.split("train")), calibrate(model, prepared)
@@ -151,12 +187,15 @@ def vocoder_part(source: Path) -> Part:
     """The averaged generator of a vocoder run, or the vocoder of a voice or vocoder folder as it is."""
     if not (source / VOCODER_FILE).exists():
         config = load_run_config(source)
-        if config.stage != "vocoder":
+        if config.stage not in ("vocoder", JOINT):
             raise BitjetsError(f"{source} is a run of --stage {config.stage}: give --vocoder one of --stage vocoder.")
-        updates, tree = run_weights(source)
+        updates, tree = _half(source, config, "vocoder")
+        whole = model_of(config)
+        model = whole.vocoder if isinstance(whole, JointConfig) else whole
+        assert isinstance(model, HarmonicConfig | HifiganConfig)
         voice = VoiceConfig(
             audio=config.audio,
-            vocoder=vocoder_from_json(config.model),
+            vocoder=model,
             origin={"vocoder": _origin(source, config, updates)},
         )
         weights = named_arrays(quantised(tree, config.training.get("weight_bits", 0)))
@@ -171,7 +210,7 @@ def vocoder_part(source: Path) -> Part:
 def _origin(run: Path, config: RunConfig, updates: int) -> dict[str, Any]:
     """What the run itself recorded of its training."""
     training = dict(config.training)
-    if training.get("acoustic"):
+    if isinstance(training.get("acoustic"), str) and training["acoustic"]:
         training["acoustic"] = Path(training["acoustic"]).name  # where it lay concerns nobody else
     origin = {"updates": updates, "training": training, "speakers": list(config.speakers)}
     seconds, before = 0.0, 0
@@ -207,9 +246,14 @@ def _say_sizes(folder: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bitjets_mlx.pack", description=__doc__)
-    parser.add_argument("--acoustic", metavar="RUN", help="run of --stage acoustic")
-    parser.add_argument("--vocoder", metavar="RUN", help="run of --stage vocoder, or a voice or vocoder folder")
+    parser = argparse.ArgumentParser(
+        prog="python -m bitjets_mlx.pack", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--acoustic", metavar="RUN", help="run of --stage acoustic or joint")
+    parser.add_argument(
+        "--vocoder", metavar="RUN", help="run of --stage vocoder or joint, or a voice or vocoder folder"
+    )
+    parser.add_argument("--joint", metavar="RUN", help="run of --stage joint, for both halves")
     parser.add_argument("--output", metavar="FOLDER", required=True, help="voice folder to write")
     parser.add_argument(
         "--trainable", action="store_true", help="also write FOLDER_trainable, which `train --init` reads"

@@ -104,8 +104,7 @@ def compiled_library(name: str, source: str, flags: tuple[str, ...] = ()) -> Pat
     return target
 
 
-# Sums may be reordered for vector instructions, and nothing is expected to be NaN; -ffast-math would change the whole
-# process. What is NaN all the same stays so: these flags leave additions and multiplications as they are.
+# Sums may be reordered for vector instructions. (-ffast-math would change the whole process.)
 KERNEL_FLAGS = (
     "-O3",
     "-march=native",
@@ -113,7 +112,6 @@ KERNEL_FLAGS = (
     "-fno-trapping-math",
     "-fno-signed-zeros",
     "-fassociative-math",
-    "-ffinite-math-only",
 )
 
 

@@ -67,8 +67,9 @@ class Prediction:
     pitch, energy: (N,) in standard deviations from the speaker's mean log F0 and log energy; mel: (T, 80) natural
     log; f0: (T,) Hz, interpolated through unvoiced frames; voiced: (T,) bool.
 
-    A converted model may say less. The character-level BitJETS: no pitch, energy and F0 (zeros), and its mel is in the
-    convention of `voice.config.audio`. ESPnet's JETS: no F0, and in place of the mel its decoder's states (T, 256).
+    Some models say less. The character-level BitJETS: no pitch, energy and F0 (zeros), and its mel is in the convention
+    of `voice.config.audio`. JETS, converted or trained with `--vocoder-reads states`: no F0, and in place of the mel
+    its decoder's states (T, D).
     """
 
     phonemes: tuple[str, ...]
@@ -134,7 +135,7 @@ class Voice:
         self._calibration = config.calibration or Calibration(duration=ones, pitch=ones)
         self._vocoder = vocoder
         self._spells = isinstance(acoustic.config, CharacterConfig)
-        self._says_states = acoustic.config.outputs != config.audio.n_mels
+        self._says_states = not acoustic.config.mel
         self._says_f0 = not self._spells and not self._says_states
         self._least_frames = getattr(acoustic.config, "least_frames", 1)
         _check_fit(self._says_states, self._says_f0, config.audio, acoustic.config.outputs, vocoder)
@@ -160,9 +161,9 @@ class Voice:
         """
         style = Style(speed, pitch, energy, seed)
         if phonemes is not None:
-            given = self._one_of(text, phonemes, lexicon)
-            prediction = self._predict(given, self._speaker(speaker), style)
-            return self._sound(prediction.mel, prediction.f0, prediction.voiced, style, seed)
+            given, number = self._one_of(text, phonemes, lexicon), self._speaker(speaker)
+            prediction = self._predict(given, number, style)
+            return self._sound(prediction.mel, prediction.f0, prediction.voiced, number, style, seed)
         return np.concatenate(list(self.stream(text or "", speaker, style, lexicon)))
 
     def stream(
@@ -188,7 +189,7 @@ class Voice:
             prediction = self._predict(phonemes, number, style)
             last = index + 1 == len(sentences)
             mel, f0, voiced = held_edges(prediction.mel, prediction.f0, prediction.voiced, last)
-            samples = self._sound(mel, f0, voiced, style, style.seed + (index << 32))
+            samples = self._sound(mel, f0, voiced, number, style, style.seed + (index << 32))
             yield prediction, finished_sentence(samples, phonemes, last, style.speed, self.sample_rate)
             mx.clear_cache()  # every sentence has shapes of its own: buffers of old ones would pile up
 
@@ -237,10 +238,12 @@ class Voice:
         if lexicon:
             raise BitjetsError("this voice reads characters and no phonemes: leave the lexicon out.")
 
-    def _sound(self, mel: np.ndarray, f0: np.ndarray, voiced: np.ndarray, style: Style, seed: int) -> np.ndarray:
+    def _sound(
+        self, mel: np.ndarray, f0: np.ndarray, voiced: np.ndarray, speaker: int, style: Style, seed: int
+    ) -> np.ndarray:
         """Samples of what was predicted, in the vocoder's own mel convention."""
-        if self._says_states:
-            return self._vocoder(mel, seed=seed) * np.float32(style.energy)
+        if self._says_states:  # at the level that the recordings were brought to
+            return self._vocoder(mel, seed=seed) * np.float32(style.energy / self._statistics.gain[speaker])
         if self.config.audio != self._vocoder.audio:
             mel = map_log_mel(mel, self.config.audio, self._vocoder.audio)
         return self._vocoder(mel, f0, voiced, seed)
@@ -303,7 +306,9 @@ class Voice:
         """Out of normalised units, at the recordings' level: log mel (T, 80), log F0 in log Hz (T,), voicing (T,)."""
         statistics = self._statistics
         mx.eval(frames)
-        mel = np.array(frames.mel[0]) * np.array(statistics.mel_std) + np.array(statistics.mel_mean)
+        mel = np.array(frames.mel[0])
+        if not self._says_states:
+            mel = mel * np.array(statistics.mel_std) + np.array(statistics.mel_mean)
         if self._says_f0:  # not of a converted model, whose outputs stay as they are
             mel = np.maximum(mel - math.log(statistics.gain[speaker]), math.log(self.config.audio.log_floor))
         log_f0 = np.array(frames.log_f0[0], dtype=np.float64) * statistics.log_f0_std[speaker]

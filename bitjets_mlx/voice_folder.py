@@ -178,11 +178,14 @@ def _check_config(path: Path, config: VoiceConfig) -> None:
     sizes = {len(values) for name, values in (statistics | factors).items() if not name.startswith("mel_")}
     positive = [*factors.get("duration", ()), *statistics.get("gain", ())]
     bands = {len(statistics["mel_mean"]), len(statistics["mel_std"])}
+    known_bands = [{config.acoustic.outputs}]
+    if not config.acoustic.mel:  # those of the aligner, which reads mels all the same
+        known_bands.append({config.acoustic.n_mels})
     if (
         sizes != {config.acoustic.speakers}
         or len(config.speakers) != config.acoustic.speakers
         or len(config.symbols) != config.acoustic.symbols
-        or bands != {config.acoustic.outputs}
+        or bands not in known_bands
         or not {*config.substitutes, *config.substitutes.values()} <= {*config.symbols}
         or not all(isinstance(number, int | float) and np.isfinite(number) for number in numbers)
         or not all(number > 0 for number in positive)

@@ -8,8 +8,18 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from bitjets_mlx.acoustic import alignment
 from bitjets_mlx.acoustic.aligner import Aligner, beta_binomial_prior, with_blank
 from bitjets_mlx.acoustic.alignment import forward_sum, forward_sum_reference, monotonic_search, path_matrix
+
+
+@pytest.fixture(params=["C", "numpy"], autouse=True)
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test sees both forms."""
+    if request.param == "numpy":
+        monkeypatch.setattr(alignment, "training_kernels", lambda _: None)
+    elif alignment.training_kernels(alignment.SOURCE) is None:
+        pytest.skip("needs Linux and a C compiler")
 
 
 def log_softmax(values: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
+from test_convert_hifigan import discriminators_file, generator_file
 from tiny_training import run_train, tiny_data
 
 from bitjets_mlx import load_voice
@@ -20,7 +21,7 @@ from bitjets_mlx.torch_import.conversion import Options, convert, write_converte
 from bitjets_mlx.torch_import.convolution import take_weight
 from bitjets_mlx.torch_import.source import Source
 from bitjets_mlx.training.runs import load_run_config, run_weights
-from bitjets_mlx.voice_folder import read_trainable
+from bitjets_mlx.voice_folder import read_config, read_discriminators, read_trainable, read_vocoder
 from bitjets_mlx.weights_file import write_weights
 
 DATA = Path(__file__).parent / "data" / "torch"
@@ -88,9 +89,44 @@ def test_refusals(tmp_path: Path) -> None:
 def test_ternary_jets_trains_on(tmp_path: Path) -> None:
     jets = converted("jets.pth", tmp_path / "j", config=DATA / "jets.yaml", ternary=True)
     data = tiny_data(tmp_path / "data")
-    options = ("--init", str(jets), "--updates", "4", "--batch-size", "2", "--accumulate", "1")
+    options = ("--init", str(jets), "--updates", "10", "--batch-size", "2", "--accumulate", "1", "--save-every", "5")
     result = run_train(data, tmp_path / "run", "acoustic", *options)
     assert result.returncode == 1 and "has no symbol IY1" in result.stderr  # which the data has and the model not
+    clips = data.folder / "clips.jsonl"
+    clips.write_text(clips.read_text().replace("IY1", "OW1"))
+    result = run_train(data, tmp_path / "run", "acoustic", *options)
+    assert result.returncode == 0, result.stderr
+    before = dict(tree_flatten(read_trainable(jets)))
+    after = dict(tree_flatten(run_weights(tmp_path / "run", "model")[1]))
+    for name in ("encoder.0.expand.weight", "decoder.1.attention.qkv.weight", "projection.weight"):
+        moved = float(mx.max(mx.abs(before[name] - after[name])))
+        assert 0.0 < moved < 0.2, name  # trained on, and not begun anew
+    write_voice(tmp_path / "packed", acoustic_part(tmp_path / "run"), None)
+    voice = load_voice(tmp_path / "packed")
+    assert voice.config.acoustic.ternary and voice.speakers == ("anna", "ben")  # type: ignore[union-attr]
+    assert len(voice.speak(phonemes=["HH", "AH0", "L", "OW1"], speaker="ben")) > 0
+
+
+@pytest.mark.slow
+def test_hifigan_trains_on_against_its_own_discriminators(tmp_path: Path) -> None:
+    """One update with the 70 M parameters of the official discriminators."""
+    for write in (lambda path: generator_file(path, "V3"), discriminators_file):
+        file = write(tmp_path / "checkpoint")
+        list(write_converted(tmp_path / "v", convert(file, tmp_path / "v", Options())))
+    options = ("--init", str(tmp_path / "v"), "--updates", "1", "--batch-size", "1", "--accumulate", "1")
+    data = tiny_data(tmp_path / "data")
+    result = run_train(data, tmp_path / "run", "vocoder", *options, "--segment-frames", "16", "--log-every", "1")
+    assert result.returncode == 0, result.stderr
+    assert "feature_matching_loss" in result.stderr and "discriminator_loss" in result.stderr
+    settings = load_run_config(tmp_path / "run").training
+    assert settings["official"] and settings["learning_rate"] == settings["discriminator_learning_rate"] == 2e-4
+    before = read_config(tmp_path / "v")
+    for part, module in (("model", read_vocoder), ("discriminators", read_discriminators)):
+        was = dict(tree_flatten(module(tmp_path / "v", before).parameters()))  # type: ignore[union-attr]
+        now = dict(tree_flatten(run_weights(tmp_path / "run", part)[1]))
+        assert was.keys() == now.keys()
+        largest = max(float(mx.max(mx.abs(was[name] - now[name]))) for name in was)
+        assert 0.0 < largest < 1e-4, part  # the first step of the warm-up
 
 
 def test_the_aligner_learns_alone_at_first(tmp_path: Path) -> None:
@@ -98,9 +134,13 @@ def test_the_aligner_learns_alone_at_first(tmp_path: Path) -> None:
 
     with pytest.warns(UserWarning):
         voice = converted("bitjets_late.pth", tmp_path / "v")
-    settings = fresh_settings("acoustic", None, one_speaker(tmp_path / "data"), str(voice), {})
+        jets = converted("jets.pth", tmp_path / "j", config=DATA / "jets.yaml", ternary=True)
+    data = one_speaker(tmp_path / "data")
+    settings = fresh_settings("acoustic", None, data, str(voice), {})
     assert settings.training.align_until == settings.training.binarise_from == 0.1  # type: ignore[union-attr]
     assert settings.training.quantise_until == 0.0  # type: ignore[union-attr]
+    warmed = fresh_settings("acoustic", None, data, str(jets), {}).training  # JETS was in full precision
+    assert (warmed.quantise_from, warmed.quantise_until) == (0.1, 0.3)  # type: ignore[union-attr]
 
 
 def test_respelled_data(tmp_path: Path) -> None:

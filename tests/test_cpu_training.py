@@ -1,14 +1,24 @@
-"""Training's forms for the CPU backend equal the plain ones beside them, values and gradients."""
+"""Training's forms for the CPU backend, in C, equal the plain ones beside them, values and gradients."""
 
 from collections.abc import Callable
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 
-from bitjets_mlx.acoustic.cpu_attention import attention_fused, attention_plain, exp2_nonpositive
-from bitjets_mlx.ternary.cpu_training import rms_norm_fused, rms_norm_plain, round_small
-from bitjets_mlx.ternary.quantise import fake_quantised_activations
+from bitjets_mlx.acoustic import cpu_attention
+from bitjets_mlx.acoustic.cpu_attention import attention_kernels, attention_plain
+from bitjets_mlx.platform import training_kernels
+from bitjets_mlx.ternary import cpu_training
+from bitjets_mlx.ternary.cpu_training import layer_kernels, layer_plain
+from bitjets_mlx.training import optimise
+from bitjets_mlx.training.optimise import Optimizer
+
+SOURCES = (cpu_training.SOURCE, cpu_attention.SOURCE, optimise.SOURCE)
+pytestmark = pytest.mark.skipif(
+    any(training_kernels(source) is None for source in SOURCES), reason="needs Linux and a C compiler"
+)
 
 
 def arrays(*shapes: tuple[int, ...], seed: int = 0) -> list[mx.array]:
@@ -35,53 +45,67 @@ def assert_same(plain: Callable[..., mx.array], fused: Callable[..., mx.array], 
         np.testing.assert_allclose(np.array(found), np.array(expected), rtol=0, atol=2e-5 * scale)
 
 
-def test_rounding_by_addition_is_half_to_even() -> None:
-    values = np.concatenate([np.arange(-130, 130, 0.25), [0.49999997, -0.49999997, 2.5000002]]).astype(np.float32)
-    np.testing.assert_array_equal(np.array(round_small(mx.array(values))), np.rint(values))
-
-
-def test_rms_norm_and_quantisation_in_one() -> None:
-    x, gain = arrays((3, 11, 24), (24,))
-    mask = length_mask([11, 7, 1], 11)
-    assert_same(
-        lambda x, gain: fake_quantised_activations(rms_norm_plain(x, gain, mask)),
-        lambda x, gain: rms_norm_fused(x, gain, mask),
-        [x, gain],
-    )
-    found = np.array(rms_norm_fused(x, gain, mask))
-    assert not found[1, 7:].any() and not found[2, 1:].any()
+@pytest.mark.parametrize("taps", [1, 3, 5])
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_ternary_layer(taps: int, relu: bool) -> None:
+    """Of one frame, of fewer frames than the convolution reaches, and with silence beyond an utterance's end."""
+    for frames, lengths in ((11, [11, 7, 1]), (2, [2, 2, 1]), (1, [1, 1, 1])):
+        x, gain, weight, bias = arrays((3, frames, 24), (24,), (10, taps, 24), (10,))
+        mask = length_mask(lengths, frames)
+        assert_same(
+            lambda *given, mask=mask: layer_plain(*given, mask, relu),
+            lambda *given, mask=mask: layer_kernels(*given, mask, relu),
+            [x, gain, weight, bias],
+        )
 
 
 def test_silence_stays_silent() -> None:
-    x, gain = mx.zeros((1, 4, 8)), mx.ones((8,))
-    value, gradient = mx.value_and_grad(lambda x: mx.sum(rms_norm_fused(x, gain, mx.ones((1, 4, 1)))))(x)
+    gain, weight, bias = mx.ones((8,)), arrays((6, 3, 8))[0], mx.zeros((6,))
+    value, gradient = mx.value_and_grad(
+        lambda x: mx.sum(layer_kernels(x, gain, weight, bias, mx.ones((1, 4, 1)), False))
+    )(mx.zeros((1, 4, 8)))
     assert float(value) == 0.0 and np.isfinite(np.array(gradient)).all()
 
 
 def test_a_value_that_is_not_a_number_stays_one() -> None:
     """Or a broken update would go unnoticed."""
-    x = mx.array([[[1.0, float("nan"), 2.0, 0.5]]])
-    assert np.isnan(np.array(rms_norm_fused(x, mx.ones((4,)), mx.ones((1, 1, 1))))).any()
-    query = mx.broadcast_to(x[:, None], (1, 1, 3, 4))
-    assert np.isnan(np.array(attention_fused(query, query, query, mx.zeros((1, 1, 1, 3))))).all()
+    x, weight = arrays((1, 3, 24), (24, 1, 24))
+    broken = mx.where(mx.arange(72).reshape(1, 3, 24) == 30, float("nan"), x)
+    for relu in (False, True):
+        found = layer_kernels(broken, mx.ones((24,)), weight, mx.zeros((24,)), mx.ones((1, 3, 1)), relu)
+        assert relu or np.isnan(np.array(found)).any()
+    gradient = mx.grad(
+        lambda weight: mx.sum(layer_kernels(broken, mx.ones((24,)), weight, mx.zeros((24,)), mx.ones((1, 3, 1)), False))
+    )(weight)
+    assert np.isnan(np.array(gradient)).any()
+    assert np.isnan(np.array(attention_kernels(broken, mx.ones((1, 3, 1)), 2))).any()
 
 
-def test_powers_of_two() -> None:
-    x = -np.concatenate([np.linspace(0, 89.9, 20001), np.arange(0, 90, 0.5)]).astype(np.float32)
-    found = np.array(exp2_nonpositive(mx.array(x))).astype(np.float64)
-    np.testing.assert_allclose(found, np.exp2(x.astype(np.float64)), rtol=3e-7)
-    far = np.array(exp2_nonpositive(mx.array([-91.0, -1e9, -float("inf")])))
-    assert (far >= np.finfo(np.float32).tiny).all() and (far < 1e-26).all()
-
-
-@pytest.mark.parametrize("spread", [0.3, 3.0])
+@pytest.mark.parametrize("spread", [0.3, 3.0, 100.0])
 def test_attention(spread: float) -> None:
-    query, key, value = arrays((3, 2, 19, 8), (3, 2, 19, 8), (3, 2, 19, 8), seed=1)
-    bias = (1.0 - length_mask([19, 8, 1], 19).transpose(0, 2, 1)[:, None]) * -1e9  # (B, 1, 1, T)
-    assert_same(
-        lambda *x: attention_plain(*x, bias), lambda *x: attention_fused(*x, bias), [spread * query, key, value]
-    )
-    _, key_gradient, value_gradient = mx.grad(
-        lambda *x: mx.sum(mx.square(attention_fused(*x, bias))), argnums=(0, 1, 2)
-    )(query, key, value)
-    assert float(mx.abs(key_gradient[1, :, 8:]).max()) < 1e-20 and float(mx.abs(value_gradient[1, :, 8:]).max()) < 1e-20
+    """Inside each utterance; the gradient sees nothing of what lies beyond."""
+    mask = length_mask([19, 8, 1], 19)
+    qkv = arrays((3, 19, 48), seed=1)[0] * spread
+    assert_same(lambda x: attention_plain(x, mask, 2) * mask, lambda x: attention_kernels(x, mask, 2) * mask, [qkv])
+    gradient = mx.grad(lambda x: mx.sum(mx.square(attention_kernels(x, mask, 2))))(qkv)
+    assert float(mx.abs(gradient[1, 8:]).max()) == 0.0
+
+
+def test_the_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pass in C and MLX's dozen: weights, moments, average and norm."""
+
+    def trained() -> tuple[list[mx.array], list[float]]:
+        tree = dict(zip("abc", arrays((300, 90), (7,), (5000,)), strict=True))
+        optimizer, norms = Optimizer(tree, (0.9, 0.98), clip=1.0, ema_decay=0.999), []
+        for update in range(1, 4):
+            given = dict(zip("abc", arrays((300, 90), (7,), (5000,), seed=update), strict=True))
+            tree, norm = optimizer.step(tree, given, update, rate=0.01, decay=0.1)
+            norms.append(norm)
+        return [leaf for _, leaf in tree_flatten([tree, optimizer.ema, optimizer.state])], norms
+
+    found, norms = trained()
+    monkeypatch.setattr(optimise, "prefers_kernels", lambda *_: False)
+    expected, expected_norms = trained()
+    assert norms == pytest.approx(expected_norms, rel=1e-5)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(np.array(ours), np.array(theirs), rtol=2e-5, atol=1e-7)

@@ -186,6 +186,10 @@ def take(name: str, text: str, share: float, natural: int, spoken: int, mcd: flo
         0.2,
         -0.1,
         "",
+        -60.0 + mcd,
+        -60.0,
+        -40.0 if spoken < 4 else -20.0,
+        -45.0,
         Character(np.full(80, mel + 0.1), np.log([190.0, 230.0])),
     )
     return TakeMeasures(name, name[0], text, share, 4, "", natural, own, Quality(3.0, 0.9, 0.2), speech)
@@ -207,11 +211,16 @@ def test_takes_of_a_sentence_count_once() -> None:
     assert row["duration_error_percent"] == pytest.approx(10.0)
     assert row["longer_percent"] == pytest.approx(-10.0)
     assert row["copy_pesq_wb"] == pytest.approx(3.0)
+    assert row["noise_floor_difference_db"] == pytest.approx(6.5)
+    assert (row["cut_endings"], row["ending_synthesis_db"]) == (1, pytest.approx(-30.0))
 
 
 def test_nearest_speaker_and_every_row_is_printed() -> None:
-    rows = table.summarise([take("a1", "x", 1.0, 0, 1, 4.0), take("b1", "x", 1.0, 2, 1, 6.0, mel=1.0)])
+    measured = [take("a1", "x", 1.0, 0, 1, 4.0), take("b1", "x", 1.0, 2, 1, 6.0, mel=1.0)]
+    rows = table.summarise(measured)
     assert (rows["a"]["nearest_by_mel"], rows["b"]["nearest_by_mel"]) == ("a", "b")
+    rows = table.summarise(measured, {"a": [-10.0, 8.0], "b": []})
+    assert (rows["a"]["joins"], rows["a"]["worst_join_db"], rows["a"]["clicks_at_joins"]) == (2, 8.0, 1)
     assert set(rows["a"]) == set(table.LABELS)
     printed = table.formatted(rows)
     assert len(printed.splitlines()) == 1 + len(table.LABELS)

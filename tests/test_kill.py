@@ -39,11 +39,11 @@ def saved(run: Path) -> int:
     return load_checkpoint(newest)[0] if newest else 0
 
 
-def kill_once(data: PreparedData, run: Path, how: str, dice: random.Random) -> bool:
+def kill_once(data: PreparedData, run: Path, how: str, dice: random.Random, stage: str = "acoustic") -> bool:
     """Start it and kill it; says whether a checkpoint was being written."""
     before = logged(run)
     with subprocess.Popen(
-        train_command(data, run, "acoustic", *OPTIONS),
+        train_command(data, run, stage, *OPTIONS),
         cwd=ROOT,
         env=quick_environment(),
         stderr=subprocess.DEVNULL,
@@ -90,3 +90,20 @@ def test_killed_at_any_moment_it_resumes_and_loses_one_interval_at_most(data: Pr
     updates = [json.loads(line)["update"] for line in (harmed / "log.jsonl").read_text().splitlines()]
     assert updates == list(range(1, UPDATES + 1))
     assert not list(harmed.glob("checkpoints/*.tmp"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["vocoder", "joint"])
+def test_other_stages_resume_from_a_kill_too(stage: str, data: PreparedData, tmp_path: Path) -> None:
+    """With all they have: discriminators, and of the joint stage three optimisers."""
+    whole, harmed = tmp_path / "whole", tmp_path / "harmed"
+    for run in (whole, harmed):
+        begin_run(run, data, stage, updates=9, batch_size=2, accumulate=1, adversarial_from=0.4)
+    dice = random.Random(0)
+    for how in ("at a random moment", "while writing"):
+        kill_once(data, harmed, how, dice, stage)
+    assert saved(harmed) < 9
+    for run in (whole, harmed):
+        done = run_train(data, run, stage, *OPTIONS)
+        assert done.returncode == 0, done.stderr
+    assert_same_trees(*(load_checkpoint(run / "checkpoints" / "step_00000009")[1] for run in (harmed, whole)))

@@ -4,6 +4,7 @@ Requirements files without a package stand for the real ones, so that no test ne
 from the environment that runs the tests.
 """
 
+import json
 import os
 import re
 import shutil
@@ -14,11 +15,17 @@ import wave
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+from tiny_training import sound
 from tiny_voice import tiny_voice
 
+from bitjets_mlx import load_vocoder
+from bitjets_mlx.config import HIFIGAN_VERSIONS
+
 REPOSITORY = Path(__file__).resolve().parents[1]
-SCRIPTS = ("setup.sh", "speak.sh", "test.sh")
+SCRIPTS = ("setup.sh", "speak.sh", "test.sh", "train_hifigan.sh")
 BASH = shutil.which("bash") or "/bin/bash"
 
 
@@ -173,6 +180,46 @@ def test_ci_runs_every_check_and_passes_on_what_failed(repository: Path, failing
     assert done.returncode == (0 if failing == "nothing" else 1)
 
 
+@pytest.mark.slow
+def test_train_hifigan_for_real(repository: Path, tmp_path: Path) -> None:
+    """Two updates of a V3, prepared, trained, exported, measured; again, and there is nothing left to train."""
+    for package in ("pesq", "pystoi", "pocketsphinx"):
+        pytest.importorskip(package)
+    random = np.random.default_rng(0)
+    for speaker in ("anna", "ben"):
+        wavs = tmp_path / "speech" / speaker / "wavs"
+        wavs.mkdir(parents=True)
+        lines = [f"clip{number}|Hello there, number {number}.\n" for number in range(4)]
+        (wavs.parent / "metadata.csv").write_text("".join(lines))
+        for number in range(4):
+            soundfile.write(wavs / f"clip{number}.wav", sound(1.0 + 0.2 * number, 150.0, random), 22050)
+    work = tmp_path / "work"
+    flags = ("--updates", "2", "--batch-size", "2", "--segment-frames", "16", "--log-every", "1")
+    script = repository / "scripts" / "train_hifigan.sh"
+    for _ in range(2):
+        done = run([script, tmp_path / "speech", work, *flags], repository)
+        assert done.returncode == 0, done.stderr
+    assert "discriminators: small" in done.stderr and "resumed" in done.stderr
+    line = json.loads((work / "hifigan" / "log.jsonl").read_text().splitlines()[-1])
+    assert line["update"] == 2 and 1.0 <= line["validation_pesq"] <= 4.64
+    assert (work / "hifigan" / "report" / "losses.png").read_bytes()[:4] == b"\x89PNG"
+    assert "copy pesq wb" in (work / "hifigan_voice" / "README.md").read_text()
+    vocoder = load_vocoder(work / "hifigan_voice")
+    assert vocoder.model is not None and vocoder.model.config == HIFIGAN_VERSIONS["V3"]
+    generated = [sys.executable, "-m", "bitjets_mlx.generate", "--voice", repository / "weights" / "duo"]
+    options = ("--vocoder", work / "hifigan_voice", "--text", "Hello.", "--output", tmp_path / "out.wav")
+    done = run([*generated, *options], repository)
+    assert done.returncode == 0 and (tmp_path / "out.wav").exists(), done.stderr
+
+
+def test_train_hifigan_names_what_is_missing(repository: Path, tmp_path: Path) -> None:
+    script = repository / "scripts" / "train_hifigan.sh"
+    assert "scripts/train_hifigan.sh SPEECH WORK" in run([script, tmp_path], repository).stderr
+    (tmp_path / "speech").mkdir()
+    done = run([script, tmp_path / "speech", tmp_path / "work"], repository)
+    assert done.returncode == 1 and "has no folder with a metadata.csv" in done.stderr
+
+
 def test_scripts_keep_to_bash_3_2_and_bsd_tools() -> None:
     newer = (
         r"mapfile|readarray|declare -A|local -n|readlink -f|realpath|\$\{\w+(,,|\^\^|@)|\|&|&>>|sed -i|grep -P|sort -V"
@@ -181,7 +228,7 @@ def test_scripts_keep_to_bash_3_2_and_bsd_tools() -> None:
         text = (REPOSITORY / "scripts" / name).read_text()
         assert re.search(newer, text) is None, name
         assert subprocess.run([BASH, "-n", REPOSITORY / "scripts" / name], check=False).returncode == 0
-    for script in ("scripts/speak.sh", "scripts/test.sh", ".ci/run"):
+    for script in ("scripts/speak.sh", "scripts/test.sh", "scripts/train_hifigan.sh", ".ci/run"):
         assert os.access(REPOSITORY / script, os.X_OK)
 
 

@@ -275,6 +275,104 @@ def test_zips_that_lie(tmp_path: Path) -> None:
         read_all(path)
 
 
+def test_zips_of_strange_entries(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file"
+    path.parent.mkdir()
+    as_zip(path, state(tensor()))
+    raw = path.read_bytes()
+    listed = raw.index(b"PK\1\2")
+    for at in (6, listed + 8):  # the flags, in the entry and in the list of entries
+        raw = raw[:at] + b"\1" + raw[at + 1 :]
+    path.write_bytes(raw)
+    with pytest.raises(BitjetsError, match="is encrypted"):
+        read_checkpoint(path)
+    with zipfile.ZipFile(path, "w") as archive:  # nothing is ever unpacked
+        archive.writestr("../data.pkl", state(tensor()))
+        archive.writestr("../data/0", bytes(16))
+        archive.writestr("/etc/../evil", b"x")
+    assert read_all(path)["weight"].shape == (2, 2)
+    assert [file.name for file in tmp_path.rglob("*")] == ["folder", "file"]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("../../data.pkl", state(tensor()))
+    with pytest.raises(BitjetsError, match=r"without data\.pkl"):
+        read_checkpoint(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(11_000):
+            archive.writestr(f"archive/data/{number:0400}", b"")
+    with pytest.raises(BitjetsError, match="list of entries is too long"):
+        read_checkpoint(path)
+
+
+def test_zip64(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in (("archive/data.pkl", state(tensor())), ("archive/data/0", bytes(range(16)))):
+            with archive.open(name, "w", force_zip64=True) as entry:
+                entry.write(value)
+    np.testing.assert_array_equal(read_all(path)["weight"].reshape(-1).view(np.uint8), np.arange(16))
+    raw = path.read_bytes()
+    end, start = raw[-22:], raw.index(b"PK\1\2")
+    size, count = len(raw) - 22 - start, 2
+
+    def with_zip64_end(size: int) -> bytes:
+        """Sizes of the list of entries only in the 64-bit record."""
+        record = b"PK\6\6" + struct.pack("<QHHLLQQQQ", 44, 45, 45, 0, 0, count, count, size, start)
+        locator = b"PK\6\7" + struct.pack("<LQL", 0, len(raw) - 22, 1)
+        return raw[:-22] + record + locator + end[:8] + b"\xff" * 12 + end[20:]
+
+    path.write_bytes(with_zip64_end(size))
+    assert read_all(path)["weight"].shape == (2, 2)
+    for lie in (2**40, 2**63):
+        path.write_bytes(with_zip64_end(lie))
+        with pytest.raises(BitjetsError, match="list of entries is too long"):
+            read_checkpoint(path)
+
+
+def test_safetensors_that_lie(tmp_path: Path) -> None:
+    import json
+
+    def entry(begin: int, end: int, count: int = 4, dtype: str = "F32") -> dict[str, Any]:
+        return {"dtype": dtype, "shape": [count], "data_offsets": [begin, end]}
+
+    lies: dict[str, Any] = {
+        "overlap": {"a": entry(0, 16), "b": entry(8, 24)},
+        "hole": {"a": entry(0, 16), "b": entry(20, 36)},
+        "beyond the end": {"a": entry(0, 1600, 400)},
+        "bytes too many": {"a": entry(0, 8, 2)},
+        "do not fit": {"a": entry(0, 16, 2**40)},
+        "whole numbers": {"a": entry(-16, 0)},
+        "unknown type": {"a": entry(0, 16, dtype="POINTER")},
+        "no object": [],
+    }
+    for name, header in lies.items():
+        text = json.dumps(header).encode()
+        (tmp_path / "file").write_bytes(struct.pack("<Q", len(text)) + text + bytes(24))
+        with pytest.raises(BitjetsError, match="damaged") as error:
+            read_checkpoint(tmp_path / "file")
+        assert "\n" not in str(error.value), name
+    twice = (
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    )
+    (tmp_path / "file").write_bytes(struct.pack("<Q", len(twice)) + twice + bytes(4))
+    with pytest.raises(BitjetsError, match="duplicate names"):
+        read_checkpoint(tmp_path / "file")
+    (tmp_path / "file").write_bytes(struct.pack("<Q", 2**62) + b'{"a"')
+    with pytest.raises(BitjetsError, match="truncated header"):
+        read_checkpoint(tmp_path / "file")
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    as_zip(tmp_path / "file", state(tensor()))
+    (tmp_path / "link").symlink_to("file")
+    assert read_all(tmp_path / "link")["weight"].shape == (2, 2)
+    (tmp_path / "gone").symlink_to("nothing")
+    with pytest.raises(BitjetsError, match="is missing"):
+        read_checkpoint(tmp_path / "gone")
+    (tmp_path / "itself").symlink_to("itself")
+    with pytest.raises(BitjetsError, match="cannot be read"):
+        read_checkpoint(tmp_path / "itself")
+
+
 @pytest.mark.parametrize(
     ("start", "named"),
     [
@@ -339,6 +437,29 @@ def rezipped(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
 
 def too_slow(*_: Any) -> None:
     raise AssertionError("a variant hangs")
+
+
+@pytest.mark.parametrize("write", [as_zip, as_legacy])
+def test_damaged_files_that_are_large(write: Callable[..., Path], tmp_path: Path) -> None:
+    """Where the file is a megabyte, twice its size is a bound that a doubled copy would break."""
+    count = 1 << 18
+    path, data = tmp_path / "file", state(tensor((512, 512), (512, 1), 0, count))
+    stored = {"storages": {"0": bytes(4 * count)}} if write is as_zip else {"count": count, "stored": bytes(4 * count)}
+    random = np.random.default_rng(1)
+    outcomes = {"read": 0, "refused": 0}
+    for number in range(150):
+        write(path, mutated(data, random) if number else data, **stored)
+        size = path.stat().st_size
+        tracemalloc.start()
+        try:
+            read_all(path)
+            outcomes["read"] += 1
+        except BitjetsError:
+            outcomes["refused"] += 1
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2 * size, f"variant {number}: {peak} bytes for a file of {size}"
+    assert outcomes["read"] and outcomes["refused"]
 
 
 @pytest.mark.slow

@@ -25,10 +25,10 @@ from tiny_training import (
 from tiny_voice import acoustic_run, vocoder_run
 
 from bitjets_mlx import pack, train
-from bitjets_mlx.config import AcousticConfig, HifiganConfig
+from bitjets_mlx.config import HIFIGAN_VERSIONS, AcousticConfig, HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.training import loop
+from bitjets_mlx.training import loop, settings
 from bitjets_mlx.training.acoustic_stage import AcousticTraining
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
 from bitjets_mlx.training.runs import load_run_config, run_weights
@@ -40,7 +40,7 @@ from bitjets_mlx.training.settings import (
     resumed_settings,
     weights_for_speakers,
 )
-from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
+from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig, hifigan_training
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,18 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path:
     assert vocoder.training == VocoderTrainingConfig()
 
 
+def test_hifigan_is_trained_as_in_its_paper(
+    monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path
+) -> None:
+    """Against its own discriminators where there is a GPU, against small ones on a CPU."""
+    for on_cpu, expected in ((True, "small"), (False, "full")):
+        monkeypatch.setattr(settings, "on_cpu", lambda on_cpu=on_cpu: on_cpu)
+        training = settings_of(monkeypatch, data, tmp_path / "run", "vocoder", "--vocoder", "hifigan").training
+        assert training == replace(hifigan_training(), discriminators=expected)
+    assert (hifigan_training().mel_weight, hifigan_training().feature_weight) == (45.0, 2.0)
+    assert hifigan_training().adversarial(0) == 1.0 and hifigan_training().stft_weight == 0.0
+
+
 @pytest.mark.parametrize(
     ("stage", "option", "value", "where", "field"),
     [
@@ -111,6 +123,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path:
         ("vocoder", "--segment-frames", 33, "training", "segment_frames"),
         ("vocoder", "--repulsion", 0.25, "training", "repulsion"),
         ("vocoder", "--adversarial-from", 0.5, "training", "adversarial_from"),
+        ("vocoder", "--discriminators", "full", "training", "discriminators"),
     ],
 )
 def test_every_option_reaches_the_configuration(
@@ -158,7 +171,11 @@ def test_full_precision_weights_are_warmed_in(
 
 
 def test_vocoder_option(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
-    assert settings_of(monkeypatch, data, tmp_path, "vocoder", "--vocoder", "hifigan").model == HifiganConfig()
+    for name, model in (
+        ("hifigan", HifiganConfig()),
+        *((f"hifigan-{v.lower()}", c) for v, c in HIFIGAN_VERSIONS.items()),
+    ):
+        assert settings_of(monkeypatch, data, tmp_path, "vocoder", "--vocoder", name).model == model
 
 
 def test_what_is_kept_follows_its_options(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
@@ -235,7 +252,7 @@ def test_resuming_takes_the_runs_own_settings_and_refuses_others(
     with pytest.raises(BitjetsError, match="is a run of --stage acoustic"):
         settings_of(monkeypatch, data, tmp_path, "vocoder", "--resume")
     begin_run(tmp_path / "v", data, "vocoder")
-    with pytest.raises(BitjetsError, match="begun with --vocoder harmonic, not hifigan"):
+    with pytest.raises(BitjetsError, match="holds a harmonic vocoder: leave --vocoder hifigan out"):
         settings_of(monkeypatch, data, tmp_path / "v", "vocoder", "--resume", "--vocoder", "hifigan")
 
 

@@ -20,7 +20,9 @@ from tiny_training import (
     tiny_data,
 )
 
+from bitjets_mlx.acoustic import blocks
 from bitjets_mlx.data.prepared import PreparedData
+from bitjets_mlx.ternary import layers
 from bitjets_mlx.training import acoustic_losses, acoustic_stage, optimise, shards, vocoder_stage
 from bitjets_mlx.training.acoustic_data import collate, read_clip
 from bitjets_mlx.training.acoustic_stage import AcousticStage
@@ -199,11 +201,18 @@ def arguments_of(made: Stage, frames: int) -> tuple[Any, ...]:
     return made.parameters, clips, alignment, (mx.array(1.0),) * 4, mx.array(1.0), mx.array(1.0), key
 
 
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: what runs in C at once cannot be compiled."""
+    for module in (blocks, layers, optimise):
+        monkeypatch.setattr(module, "prefers_kernels", lambda *_: False)
+
+
 @pytest.mark.parametrize("stage", ["acoustic", "vocoder"])
 def test_a_compiled_update_is_traced_once_a_shape(
     stage: str, data: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Traced, not run: what C++ would be made of it is not compiled here."""
+    without_kernels(monkeypatch)
     traces = 0
 
     def counting(function: Any) -> Any:
@@ -229,6 +238,7 @@ def test_a_compiled_update_is_traced_once_a_shape(
 def test_a_compiled_update_computes_the_same(data: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = make("acoustic", data)
     expected = plain.update(5)
+    without_kernels(monkeypatch)
     for module in (acoustic_stage, optimise):
         monkeypatch.setattr(module, "compiled", mx.compile)
     made = make("acoustic", data)

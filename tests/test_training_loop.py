@@ -195,6 +195,20 @@ def test_validation_is_deterministic_and_disturbs_nothing(stage: str, data: Prep
     assert (examples[0].audio is not None) == (stage == "vocoder")
 
 
+def test_pesq_is_measured_when_asked_for(data: PreparedData) -> None:
+    for package in ("pesq", "pystoi"):
+        pytest.importorskip(package)
+    made = make("vocoder", data)
+    assert isinstance(made, VocoderStage) and "pesq" not in made.validate(0)
+    made.validation.with_pesq = True
+    found = made.validate(0)
+    assert 1.0 <= found["pesq"] <= 4.65 and found["mel_loss"] > 0
+    made.validation._copy = lambda mel, log_f0, voiced: recorded[mel.tobytes()]  # type: ignore[method-assign]
+    segments = [made.validation._segment(clip, clip.frames) for clip in made.validation.clips]
+    recorded = {mel.tobytes(): audio for mel, _, _, audio in segments}
+    assert made.validate(0)["pesq"] > max(4.0, found["pesq"])  # of the recordings themselves
+
+
 def test_data_without_validation_clips_trains_without_validation(tmp_path: Path) -> None:
     bare = tiny_data(tmp_path, train=4, validation=0)
     assert make("acoustic", bare, batch_size=2).validate(0) == {}

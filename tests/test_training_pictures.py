@@ -31,7 +31,7 @@ def trained(data: PreparedData, run: Path, stage: str, monkeypatch: pytest.Monke
 
 
 def test_report(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
-    for stage in ("acoustic", "vocoder"):
+    for stage in ("acoustic", "vocoder", "joint"):
         run = trained(data, tmp_path / stage, stage, monkeypatch)
         monkeypatch.setattr(sys, "argv", ["report", str(run), "--clips", "1"])
         report.main()
@@ -86,7 +86,7 @@ class FakeWandb:
         return ("audio", sound, sample_rate)
 
 
-@pytest.mark.parametrize("stage", ["acoustic", "vocoder"])
+@pytest.mark.parametrize("stage", ["acoustic", "vocoder", "joint"])
 def test_wandb_gets_losses_histograms_pictures_and_sounds(
     monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path, stage: str
 ) -> None:
@@ -94,7 +94,9 @@ def test_wandb_gets_losses_histograms_pictures_and_sounds(
     monkeypatch.setitem(sys.modules, "wandb", fake)
     trained(data, tmp_path, stage, monkeypatch, "--wandb", "--validate-every", "2")
     assert fake.finished == [0]
-    assert fake.started["config"]["training"]["updates"] == 2 and fake.started["resume"] == "allow"
+    training = fake.started["config"]["training"]
+    assert (training["acoustic"] if stage == "joint" else training)["updates"] == 2
+    assert fake.started["resume"] == "allow"
     assert [step for step, _ in fake.logged] == [1, 2]
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert fake.logged[0][1] == {name: value for name, value in lines[0].items() if name != "update"}
@@ -103,10 +105,10 @@ def test_wandb_gets_losses_histograms_pictures_and_sounds(
     assert len(pictures) == 2 and all(picture.ndim == 3 and picture.dtype == np.uint8 for picture in pictures)
     assert all(picture.std() > 5 for picture in pictures)  # something is drawn
     sounds = [value for name, value in values.items() if name.startswith("sounds/")]
-    assert len(sounds) == (2 if stage == "vocoder" else 0) and all(sound[2] == 22050 for sound in sounds)
+    assert len(sounds) == (0 if stage == "acoustic" else 2) and all(sound[2] == 22050 for sound in sounds)
     trits = {name: value for name, value in values.items() if name.startswith("trits/")}
-    assert len(trits) == (4 * 2 + 3 if stage == "acoustic" else 0)
-    if stage == "acoustic":
+    assert len(trits) == (0 if stage == "vocoder" else 4 * 2 + 3)
+    if trits:
         _, counts, edges = trits["trits/encoder.0.expand.weight"]
         assert edges.tolist() == [-1.5, -0.5, 0.5, 1.5]
         assert counts.sum() == 24 * 3 * 16 and min(counts) > 100

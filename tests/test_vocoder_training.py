@@ -84,11 +84,17 @@ def test_energy_distance_is_smallest_at_the_true_level_of_noise() -> None:
 
 def test_adversarial_losses() -> None:
     real, fake = [mx.full((2, 3), 0.5), mx.ones((4,))], [mx.full((2, 3), 0.25), mx.zeros((4,))]
-    assert float(losses.discriminator_adversarial_loss(real, fake)) == pytest.approx((0.25 + 0.0625) / 2)
-    assert float(losses.generator_adversarial_loss(fake)) == pytest.approx((0.5625 + 1.0) / 2)
-    assert float(losses.feature_matching_loss([real, real], [fake, fake])) == pytest.approx(
-        (0.25 / 0.5 + 1.0 / 1.0) / 2
-    )
+    assert float(losses.discriminator_adversarial_loss(real, fake)) == pytest.approx(0.25 + 0.0625 + 0.0 + 0.0)
+    assert float(losses.generator_adversarial_loss(fake)) == pytest.approx(0.5625 + 1.0)
+    assert float(losses.feature_matching_loss([real, real], [fake, fake])) == pytest.approx(2 * (0.25 + 1.0))
+
+
+def test_full_band_mel_loss_hears_what_is_above_8_khz() -> None:
+    x = 0.1 * mx.random.normal((2, 4096), key=mx.random.key(0))
+    hiss = 0.3 * mx.sin(2 * math.pi * 9500 / 22050 * mx.arange(4096.0))
+    assert float(losses.full_band_mel_loss(x, x)) == 0.0
+    assert float(losses.full_band_mel_loss(2.0 * x, x)) == pytest.approx(math.log(2.0), rel=1e-3)
+    assert 10 * spectral(x + hiss, x)[1] < 0.03 < float(losses.full_band_mel_loss(x + hiss, x))
 
 
 def test_gain_moves_mel_and_audio_together() -> None:

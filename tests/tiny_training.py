@@ -12,11 +12,12 @@ import numpy as np
 import soundfile
 from mlx.utils import tree_flatten
 
-from bitjets_mlx.config import AcousticConfig, HarmonicConfig, HifiganConfig
+from bitjets_mlx.config import AcousticConfig, HarmonicConfig, HifiganConfig, JointConfig
 from bitjets_mlx.data.features import Job, extract_to_file
 from bitjets_mlx.data.prepared import Clip, PreparedData, measure_statistics, write_prepared
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.acoustic_stage import AcousticTraining
+from bitjets_mlx.training.joint_training import JointTraining, joint_training
 from bitjets_mlx.training.runs import save_run_config
 from bitjets_mlx.training.settings import Model, Settings, run_config
 from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
@@ -59,6 +60,11 @@ VOCODER_TRAINING = VocoderTrainingConfig(
     adversarial_ramp=3,
     adversarial_frames=8,
 )
+JOINT_MODELS = {  # the three kinds: as JETS was published, HiFi-GAN on mels, the harmonic vocoder
+    "states": JointConfig(replace(ACOUSTIC, mel=False), replace(HIFIGAN, n_mels=ACOUSTIC.width)),
+    "mel": JointConfig(ACOUSTIC, HIFIGAN),
+    "harmonic": JointConfig(ACOUSTIC, HARMONIC),
+}
 STILL = {"gain_decibels": 0.0, "mel_blur": 0.0}  # no augmentation
 
 
@@ -113,14 +119,35 @@ def _statistics(folder: Path, clips: list[Clip]) -> Any:
     )
 
 
+def joint_training_of(model: JointConfig, **changes: Any) -> JointTraining:
+    """A tiny joint training that meets all kinds of quantisation and, from update 4 on, discriminators."""
+    options = {
+        "updates": 6,
+        "batch_size": 2,
+        "accumulate": 2,
+        "warm_up": 2,
+        "segment_frames": 12,
+        "quantise_from": 0.2,
+        "quantise_until": 0.6,
+        "binarise_from": 0.2,
+        "adversarial_from": 0.5,
+    }
+    return joint_training(model.vocoder, model.acoustic.mel).replaced(options | changes)
+
+
 def begin_run(run: Path, data: PreparedData, stage: str, model: Model | None = None, **training: Any) -> None:
     """RUN/config.json of a tiny training, which `train --resume` then begins with update 0."""
-    settings = Settings(
-        stage,
-        model or (ACOUSTIC if stage == "acoustic" else HARMONIC),
-        replace(ACOUSTIC_TRAINING if stage == "acoustic" else VOCODER_TRAINING, **training),
-        data.statistics,
-    )
+    if stage == "joint":
+        whole = model or JOINT_MODELS["harmonic"]
+        assert isinstance(whole, JointConfig)
+        settings = Settings(stage, whole, joint_training_of(whole, **training), data.statistics)
+    else:
+        settings = Settings(
+            stage,
+            model or (ACOUSTIC if stage == "acoustic" else HARMONIC),
+            replace(ACOUSTIC_TRAINING if stage == "acoustic" else VOCODER_TRAINING, **training),
+            data.statistics,
+        )
     save_run_config(run, run_config(settings, data))
 
 

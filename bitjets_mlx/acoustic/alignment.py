@@ -39,8 +39,8 @@ def forward_sum(
 def _forward_sum_kernels(
     kernels: ctypes.CDLL, log_probabilities: np.ndarray, token_lengths: np.ndarray, frame_lengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    given = np.ascontiguousarray(log_probabilities, dtype=np.float32)
-    losses, gradient = np.zeros(len(given)), np.zeros_like(given)
+    given = np.ascontiguousarray(log_probabilities, dtype=np.float64)
+    losses, gradient = np.zeros(len(given)), np.zeros(given.shape, dtype=np.float32)
     for row, (n, t) in enumerate(zip(token_lengths.tolist(), frame_lengths.tolist(), strict=True)):
         loss, fits = ctypes.c_double(), ctypes.c_int()
         kernels.bitjets_forward_sum(
@@ -172,7 +172,7 @@ def monotonic_search(log_probabilities: np.ndarray, token_lengths: np.ndarray, f
     kernels = training_kernels(SOURCE)
     if kernels is None:
         return monotonic_search_numpy(log_probabilities, token_lengths, frame_lengths)
-    given = np.ascontiguousarray(log_probabilities, dtype=np.float32)
+    given = np.ascontiguousarray(log_probabilities, dtype=np.float64)
     durations = np.zeros((len(given), given.shape[2]), dtype=np.int32)
     for row, (n, t) in enumerate(zip(token_lengths.tolist(), frame_lengths.tolist(), strict=True)):
         kernels.bitjets_monotonic_search(

@@ -10,10 +10,9 @@ beyond an utterance's end must be zero, and a part of an utterance does not soun
 The log mel is in torchaudio's convention and not normalised. Pitch, energy and F0 are not predicted.
 """
 
-import math
-
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from bitjets_mlx.acoustic.aligner import Aligner
 from bitjets_mlx.acoustic.blocks import Embedding
@@ -21,6 +20,7 @@ from bitjets_mlx.acoustic.model import Frames, Variance
 from bitjets_mlx.config import CharacterConfig
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.ternary.layers import Amount
+from bitjets_mlx.ternary.torch_order import layer_norm, linear
 from bitjets_mlx.ternary.utterance import UtteranceBitConv1d
 
 LAYER_NORM_EPS = 1e-5
@@ -29,7 +29,7 @@ MEL_CENTRE, MEL_SPREAD = -6.0, 2.5  # of the raw log mels, roughly: the aligner 
 
 
 class LayerNorm(nn.Module):
-    """LayerNorm with exact sums: int8 rounding behind it magnifies what a plain float32 sum loses."""
+    """LayerNorm; of a voice that speaks to the last bit as PyTorch has it, since int8 rounding follows."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -37,17 +37,19 @@ class LayerNorm(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """(..., D) -> (..., D)."""
-        mean = _mean(x)
-        mean = mean + _mean(x - mean)
-        centred = x - mean
-        return centred * (1.0 / mx.sqrt(_mean(mx.square(centred)) + LAYER_NORM_EPS)) * self.weight + self.bias
+        if self.training:
+            return mx.fast.layer_norm(x, self.weight, self.bias, LAYER_NORM_EPS)
+        return mx.array(layer_norm(np.array(x), np.array(self.weight), np.array(self.bias), LAYER_NORM_EPS))
 
 
-def _mean(x: mx.array) -> mx.array:
-    """Mean over the last axis, in two steps so that no sum gets long: (..., D) -> (..., 1)."""
-    width = x.shape[-1]
-    group = math.gcd(width, 16)
-    return mx.mean(mx.mean(x.reshape(*x.shape[:-1], width // group, group), axis=-1), axis=-1, keepdims=True)
+class Linear(nn.Linear):
+    """A projection; of a voice that speaks to the last bit as PyTorch has it."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(..., I) -> (..., O)."""
+        if self.training:
+            return super().__call__(x)
+        return mx.array(linear(np.array(x), np.array(self.weight), np.array(self.bias)))
 
 
 class NormedConv(nn.Module):
@@ -103,7 +105,7 @@ class CharacterJets(nn.Module):
         self.encoder = [NormedConv(width, config.kernel, generation) for _ in range(config.encoder_layers)]
         self.encoder_norm = LayerNorm(width)
         self.duration = DurationPredictor(width, config.predictor_layers, config.predictor_kernel, generation)
-        self.input = nn.Linear(width, inner)
+        self.input = Linear(width, inner)
         self.decoder = [NormedConv(inner, config.kernel, generation) for _ in range(config.decoder_layers)]
         self.decoder_norm = LayerNorm(inner)
         self.projection = nn.Linear(inner, config.n_mels)
@@ -143,7 +145,7 @@ class CharacterJets(nn.Module):
         key: mx.array | None = None,
     ) -> Frames:
         """states (B, N, D), durations (B, N) in frames, masks (B, N, 1) and (B, T, 1) -> log mel (B, T, 80), no F0."""
-        x = self.input(repeat(states, durations, frame_mask.shape[1]))  # (B, T, D')
+        x = repeat(self.input(states), durations, frame_mask.shape[1])  # (B, T, D')
         for block in self.decoder:
             x = x + self._activation(block(x, frame_mask, amount))
         mel = self.projection(self.decoder_norm(x)) * frame_mask  # (B, T, 80)

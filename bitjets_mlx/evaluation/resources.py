@@ -11,6 +11,7 @@ from typing import NamedTuple
 from bitjets_mlx.audio.files import read_audio
 from bitjets_mlx.config import AudioConfig
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.evaluation.memory import peak_memory
 
 SENTENCE = "The quick brown fox jumps over the lazy dog, and runs into the deep forest."
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
@@ -31,30 +32,23 @@ def file_sizes(folder: Path) -> dict[str, int]:
 
 
 def cold_start(voice: Path, speaker: str, tries: int = 3) -> ColdStart:
-    """The quickest of a few runs of `python -m bitjets_mlx.generate`, each a new process.
+    """The quickest of a few runs of `python -m bitjets_mlx.generate`, each a new process, and the memory of one more.
 
     The first sample is there when the file is: a short text is one sentence, spoken as a whole.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return min(_generate(voice, speaker, Path(folder) / "out.wav") for _ in range(tries))
-
-
-def _generate(voice: Path, speaker: str, output: Path) -> ColdStart:
-    command = [sys.executable, "-m", "bitjets_mlx.generate", "--voice", str(voice), "--speaker", speaker]
-    command += ["--text", SENTENCE, "--output", str(output)]
-    path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH")]))
-    with tempfile.TemporaryFile() as errors:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.DEVNULL, stderr=errors
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)  # it was waited for here, not by Popen
-        if process.returncode:
-            errors.seek(0)
-            said = errors.read().decode(errors="replace").strip().splitlines()
-            raise BitjetsError(f"`generate` failed with {voice}: {said[-1] if said else 'it said nothing'}")
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-    audio_seconds = len(read_audio(output)) / AudioConfig().sample_rate
-    return ColdStart(seconds, audio_seconds, usage.ru_maxrss * unit)
+        output = Path(folder) / "out.wav"
+        command = [sys.executable, "-m", "bitjets_mlx.generate", "--voice", str(voice), "--speaker", speaker]
+        command += ["--text", SENTENCE, "--output", str(output)]
+        path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path}
+        try:
+            memory = peak_memory(command, environment)
+        except BitjetsError as error:
+            raise BitjetsError(f"`generate` failed with {voice}: {error}") from None
+        taken = []
+        for _ in range(tries):
+            began = time.perf_counter()
+            subprocess.run(command, env=environment, capture_output=True, check=True)
+            taken.append(time.perf_counter() - began)
+        return ColdStart(min(taken), len(read_audio(output)) / AudioConfig().sample_rate, memory)

@@ -14,6 +14,7 @@ from bitjets_mlx.config import AudioConfig
 from bitjets_mlx.data.corpus import sentence_key
 from bitjets_mlx.data.features import Features, load_features
 from bitjets_mlx.data.prepared import Clip, PreparedData
+from bitjets_mlx.evaluation.artefacts import ending_level, noise_floor
 from bitjets_mlx.evaluation.intelligibility import recognise, word_errors
 from bitjets_mlx.evaluation.pitch import Contour, duration_error, log_f0_errors, root_mean_square, voicing_error
 from bitjets_mlx.evaluation.quality import Quality, copy_quality
@@ -25,12 +26,12 @@ SHORTEST, LONGEST = 0.5, 2.0  # times the recording; beyond, a sentence was cut 
 
 @dataclass(frozen=True)
 class Take:
-    """One recording of a sentence, and where its spoken version (if any) and its copy synthesis are."""
+    """One recording of a sentence, and where its spoken version and its copy synthesis are, if there are any."""
 
     id: str
     features: Path
     speech: Path | None
-    copy: Path
+    copy: Path | None
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,16 @@ class SpeechMeasures:
     voicing_error: float
     duration_error: float
     fault: str  # "silent", "cut", "endless" or ""
+    noise_floor: float  # dB in the pauses, and the recording's
+    noise_floor_natural: float
+    ending: float  # dB of the last 30 ms against the speech, and the recording's
+    ending_natural: float
     character: Character
 
 
 @dataclass(frozen=True)
 class TakeMeasures:
-    """One take: what is heard in the recording, its copy synthesis, and the synthesis if there is one."""
+    """One take: what is heard in the recording, and its copy synthesis and the synthesis where there is one."""
 
     id: str
     speaker: str
@@ -79,12 +84,14 @@ class TakeMeasures:
     heard: str
     word_errors: int
     character: Character
-    quality: Quality
+    quality: Quality | None
     speech: SpeechMeasures | None
 
 
-def group_takes(clips: Sequence[Clip], data: PreparedData, output: Path, spoken: bool) -> list[Sentence]:
-    """The clips by sentence. `spoken`: there are also OUTPUT/<speaker>/<id>.wav beside <id>.copy.wav."""
+def group_takes(
+    clips: Sequence[Clip], data: PreparedData, output: Path, spoken: bool, copied: bool = True
+) -> list[Sentence]:
+    """The clips by sentence. `spoken`: there is OUTPUT/<speaker>/<id>.wav; `copied`: <id>.copy.wav."""
     groups: dict[tuple[str, str], list[Clip]] = {}
     for clip in clips:
         groups.setdefault((clip.speaker, sentence_key(clip.text)), []).append(clip)
@@ -96,7 +103,7 @@ def group_takes(clips: Sequence[Clip], data: PreparedData, output: Path, spoken:
                 clip.id,
                 data.folder / clip.features,
                 folder / f"{clip.id}.wav" if spoken else None,
-                folder / f"{clip.id}.copy.wav",
+                folder / f"{clip.id}.copy.wav" if copied else None,
             )
             for clip in group
         ]
@@ -123,6 +130,7 @@ def measure_sentence(sentence: Sentence) -> list[TakeMeasures]:
         features = load_as_recorded(take, sentence.gain)
         natural_heard = recognise(features.audio) if spoken is not None else ""
         errors, words = word_errors(sentence.text, natural_heard)
+        copy = read_audio(take.copy) if take.copy else None
         measured.append(
             TakeMeasures(
                 id=take.id,
@@ -133,7 +141,7 @@ def measure_sentence(sentence: Sentence) -> list[TakeMeasures]:
                 heard=natural_heard,
                 word_errors=errors,
                 character=Character(features.mel.mean(axis=0), features.log_f0[features.voiced]),
-                quality=copy_quality(features.audio, features.mel, read_audio(take.copy)),
+                quality=copy_quality(features.audio, features.mel, copy) if copy is not None else None,
                 speech=measure_speech(sentence.text, features, spoken, heard) if spoken is not None else None,
             )
         )
@@ -160,6 +168,10 @@ def measure_speech(text: str, natural: Features, spoken: np.ndarray, heard: str)
         voicing_error=voicing_error(recorded, said, path),
         duration_error=longer,
         fault=find_fault(spoken, 1.0 + longer),
+        noise_floor=noise_floor(spoken),
+        noise_floor_natural=noise_floor(natural.audio),
+        ending=ending_level(spoken),
+        ending_natural=ending_level(natural.audio),
         character=Character(mel.mean(axis=0), said.voiced_log_f0()),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from bitjets_mlx.audio.files import write_wav
 from bitjets_mlx.config import AudioConfig
 from bitjets_mlx.data.progress import progress
+from bitjets_mlx.evaluation.artefacts import join_click
 from bitjets_mlx.evaluation.sentences import Sentence, load_as_recorded
 from bitjets_mlx.voice import FrameVocoder, Voice
 
@@ -40,6 +41,21 @@ def speak_sentences(voice: Voice, sentences: Sequence[Sentence]) -> Speed:
     return Speed(seconds, samples / voice.sample_rate)
 
 
+def clicks_at_joins(voice: Voice, sentences: Sequence[Sentence], most: int = 20) -> dict[str, list[float]]:
+    """Speak up to `most` sentences of each speaker as one running text; `join_click` of every place where two meet.
+
+    A join is where the voice puts one sentence's samples behind another's: at the end of the pause.
+    """
+    found = {}
+    for speaker in dict.fromkeys(sentence.speaker for sentence in sentences):
+        texts = [sentence.text for sentence in sentences if sentence.speaker == speaker][:most]
+        pieces = list(voice.stream(" ".join(texts), speaker))
+        ends = np.cumsum([len(piece) for piece in pieces])
+        audio = np.concatenate(pieces)
+        found[speaker] = [join_click(audio, int(end)) for end in ends[:-1]]
+    return found
+
+
 def copy_recordings(vocoder: FrameVocoder, sentences: Sequence[Sentence]) -> Speed:
     """Copy synthesis of every take: from its recording's mel, F0 and voicing."""
     seconds = samples = 0.0
@@ -50,7 +66,8 @@ def copy_recordings(vocoder: FrameVocoder, sentences: Sequence[Sentence]) -> Spe
         audio = vocoder(features.mel, f0=np.exp(features.log_f0), voiced=features.voiced)
         seconds += time.perf_counter() - began
         samples += len(audio)
-        _write(take.copy, audio)
+        if take.copy:
+            _write(take.copy, audio)
     return Speed(seconds, samples / AudioConfig().sample_rate)
 
 

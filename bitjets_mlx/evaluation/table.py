@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bitjets_mlx.evaluation.artefacts import CLICK, CUT
 from bitjets_mlx.evaluation.intelligibility import bootstrap_interval, word_error_rate
 from bitjets_mlx.evaluation.pitch import root_mean_square
 from bitjets_mlx.evaluation.sentences import Character, SpeechMeasures, TakeMeasures
@@ -28,6 +29,15 @@ LABELS = {
     "duration_error_percent": "duration error (mean of absolute values), %",
     "longer_percent": "synthesis longer than the recordings by, %",
     "faulty_sentences": "sentences silent, cut or endless",
+    "noise_floor_natural_db": "noise floor in pauses of the recordings, dB",
+    "noise_floor_synthesis_db": "  of the synthesis",
+    "noise_floor_difference_db": "  synthesis above the recordings (mean over sentences)",
+    "ending_natural_db": "last 30 ms of the recordings against speech, dB",
+    "ending_synthesis_db": "  of the synthesis",
+    "cut_endings": "sentences whose ending is cut (above -30 dB)",
+    "joins": "joins of sentences in running text",
+    "worst_join_db": "  largest bend at one against its neighbourhood, dB",
+    "clicks_at_joins": "  that click (above 6 dB)",
     "nearest_by_mel": "recordings nearest by mean mel",
     "nearest_by_f0": "recordings nearest by mean F0",
     "copy_pesq_wb": "copy synthesis: PESQ-WB",
@@ -36,11 +46,14 @@ LABELS = {
 }
 
 
-def summarise(measured: Sequence[TakeMeasures]) -> dict[str, Row]:
-    """One row of measures for each speaker, in the order they come."""
+def summarise(measured: Sequence[TakeMeasures], joins: Mapping[str, Sequence[float]] | None = None) -> dict[str, Row]:
+    """One row of measures for each speaker, in the order they come. `joins`: `artefacts.join_click` of each, in dB."""
     speakers = list(dict.fromkeys(take.speaker for take in measured))
     characters = {name: _character(take.character for take in _of(measured, name)) for name in speakers}
-    return {name: _speaker_row(_of(measured, name), characters) for name in speakers}
+    rows = {name: _speaker_row(_of(measured, name), characters) for name in speakers}
+    for name, clicks in (joins or {}).items():
+        rows[name] |= _joins(clicks)
+    return rows
 
 
 def _of(measured: Iterable[TakeMeasures], speaker: str) -> list[TakeMeasures]:
@@ -52,9 +65,12 @@ def _speaker_row(takes: list[TakeMeasures], natural: Mapping[str, Character]) ->
     row: Row = {"clips": len(takes), "sentences": round(float(share.sum()))}
     speech = [take.speech for take in takes if take.speech]
     if len(speech) == len(takes):
-        row |= _word_errors(takes, speech) | _likeness(speech, share) | _pitch(takes, speech)
+        row |= _word_errors(takes, speech) | _likeness(speech, share) | _pitch(takes, speech) | _sound(speech, share)
         row |= _nearest(_character(one.character for one in speech), natural)
-    columns = zip(("pesq_wb", "stoi", "mel_l1"), zip(*(take.quality for take in takes), strict=True), strict=True)
+    copies = [take.quality for take in takes if take.quality]
+    if len(copies) < len(takes):
+        return row
+    columns = zip(("pesq_wb", "stoi", "mel_l1"), zip(*copies, strict=True), strict=True)
     return row | {f"copy_{name}": _mean(values, share) for name, values in columns}
 
 
@@ -97,6 +113,23 @@ def _pitch(takes: list[TakeMeasures], speech: list[SpeechMeasures]) -> Row:
     }
 
 
+def _sound(speech: list[SpeechMeasures], share: np.ndarray) -> Row:
+    floors = np.array([one.noise_floor for one in speech]), np.array([one.noise_floor_natural for one in speech])
+    return {
+        "noise_floor_natural_db": _mean(floors[1], share),
+        "noise_floor_synthesis_db": _mean(floors[0], share),
+        "noise_floor_difference_db": _mean(floors[0] - floors[1], share),
+        "ending_natural_db": _mean([one.ending_natural for one in speech], share),
+        "ending_synthesis_db": _mean([one.ending for one in speech], share),
+        "cut_endings": round(float(share[[one.ending > CUT for one in speech]].sum())),
+    }
+
+
+def _joins(clicks: Sequence[float]) -> Row:
+    worst = {"worst_join_db": max(clicks)} if clicks else {}
+    return {"joins": len(clicks), **worst, "clicks_at_joins": sum(click > CLICK for click in clicks)}
+
+
 def _nearest(own: Character, natural: Mapping[str, Character]) -> Row:
     by_mel = {name: np.linalg.norm(own.mel - other.mel) for name, other in natural.items()}
     by_f0 = {name: abs(own.log_f0.mean() - other.log_f0.mean()) for name, other in natural.items()}
@@ -129,7 +162,8 @@ def clip_rows(measured: Sequence[TakeMeasures]) -> list[dict[str, Any]]:
                 if name not in ("character", "log_f0_errors", "word_errors", "heard")
             }
             row |= {"heard": take.speech.heard, "errors": take.speech.word_errors, **kept}
-        rows.append(row | {f"copy_{name}": value for name, value in take.quality._asdict().items()})
+        quality = take.quality._asdict() if take.quality else {}
+        rows.append(row | {f"copy_{name}": value for name, value in quality.items()})
     return rows
 
 

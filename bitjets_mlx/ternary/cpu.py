@@ -19,6 +19,7 @@ from bitjets_mlx.platform import KERNEL_FLAGS, compiled_library, cpu_cores, cpu_
 
 NAMES = ("threads", "layer", "attention", "upsampling")  # threads first: the others use it
 SOURCES = [Path(__file__).parent / "kernels" / f"cpu_{name}.c" for name in NAMES]
+FLAGS = (*KERNEL_FLAGS, "-ffinite-math-only", "-pthread")  # nothing here is NaN
 BLOCK, GROUP = 16, 4  # output channels and inputs that the kernel takes at once
 
 
@@ -46,7 +47,7 @@ def library(*options: str) -> ctypes.CDLL | None:
         return None
     try:
         source = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
-        loaded = ctypes.CDLL(str(compiled_library("speaking", source, (*KERNEL_FLAGS, "-pthread", *options))))
+        loaded = ctypes.CDLL(str(compiled_library("speaking", source, (*FLAGS, *options))))
     except (OSError, subprocess.CalledProcessError):
         return None
     for name, result, arguments in _FUNCTIONS:

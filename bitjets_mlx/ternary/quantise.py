@@ -8,6 +8,8 @@ from typing import cast
 import mlx.core as mx
 import numpy as np
 
+from bitjets_mlx.ternary.torch_order import mean_magnitude
+
 WEIGHT_EPS = 1e-5
 ACTIVATION_EPS = 1e-5
 ACTIVATION_MAX = 127.0
@@ -30,8 +32,9 @@ def clamped_ternary_weights(weight: mx.array) -> tuple[mx.array, mx.array]:
 
 
 def clamped_trits(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`clamped_ternary_weights` on the host, the mean in float64: one ulp of beta may decide over a weight."""
-    beta = np.float32(max(np.abs(weight).mean(dtype=np.float64), WEIGHT_EPS))
+    """`clamped_ternary_weights` of (O, K, I) on the host, beta to the last bit as PyTorch has it."""
+    magnitude = mean_magnitude(weight.transpose(0, 2, 1))  # there a weight is (O, I, K)
+    beta = max(magnitude, np.float32(WEIGHT_EPS))
     return np.rint(np.clip(weight / beta, -1.0, 1.0)).astype(np.int8), np.array(beta)
 
 

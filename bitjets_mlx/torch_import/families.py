@@ -64,7 +64,7 @@ def _renamed(tensors: Tensors, key_map: Path | None) -> Tensors:
         return tensors
     try:
         table = json.loads(key_map.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BitjetsError(f"{key_map} cannot be read as JSON ({error}).") from None
     if not isinstance(table, dict) or not all(isinstance(value, str | None) for value in table.values()):
         raise BitjetsError(f'{key_map} must be an object such as {{"name there": "name here", "to drop": null}}.')

@@ -8,20 +8,23 @@ from typing import Any
 from bitjets_mlx.config import HIFIGAN_VERSIONS, AudioConfig, DiscriminatorConfig, HifiganConfig, hifigan_discriminators
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.torch_import.convolution import take_plain, take_weight
+from bitjets_mlx.torch_import.foreign_values import shortened, whole_numbers
 from bitjets_mlx.torch_import.source import Shape, Source
 from bitjets_mlx.vocoder.discriminators import Discriminators
 from bitjets_mlx.vocoder.hifigan import HifiganGenerator
 from bitjets_mlx.voice_folder import parameter_shapes
 from bitjets_mlx.weights_file import Arrays
 
-ARCHITECTURE = (
-    "resblock",
-    "upsample_rates",
-    "upsample_kernel_sizes",
-    "upsample_initial_channel",
-    "resblock_kernel_sizes",
-    "resblock_dilation_sizes",
-)
+ARCHITECTURE = {  # and how deep its lists are nested
+    "resblock": 0,
+    "upsample_rates": 1,
+    "upsample_kernel_sizes": 1,
+    "upsample_initial_channel": 0,
+    "resblock_kernel_sizes": 1,
+    "resblock_dilation_sizes": 2,
+}
+LARGEST_SIZE = 1 << 20
+LARGEST_JSON = 1 << 20  # bytes
 AUDIO = {
     "sampling_rate": "sample_rate",
     "n_fft": "n_fft",
@@ -35,16 +38,32 @@ AUDIO = {
 def read_hifigan_config(path: Path) -> tuple[HifiganConfig, AudioConfig]:
     """The official config.json: architecture, and the convention of the mels that it was trained on."""
     try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise ValueError("it is too large")
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BitjetsError(f"{path} cannot be read as HiFi-GAN's config.json ({error}).") from None
     lacking = [name for name in ARCHITECTURE if not isinstance(values, dict) or name not in values]
     if lacking:
         raise BitjetsError(f"{path} is not HiFi-GAN's config.json (it has no {lacking[0]}): give the right --config.")
+    for name, depth in ARCHITECTURE.items():
+        good = (
+            values[name] in ("1", "2", 1, 2) if name == "resblock" else whole_numbers(values[name], LARGEST_SIZE, depth)
+        )
+        if not good:
+            raise BitjetsError(f"{path}: {name} is {shortened(values[name])}, which no HiFi-GAN has: mend it.")
+    for name in AUDIO:
+        value = values.get(name)
+        if value is not None and (type(value) not in (int, float) or not 0 <= value < LARGEST_SIZE):
+            raise BitjetsError(f"{path}: {name} is {shortened(value)}: mend it.")
     sound = {ours: values[theirs] for theirs, ours in AUDIO.items() if values.get(theirs) is not None}
     audio = AudioConfig(**({"f_max": AudioConfig.sample_rate / 2} | sound if values.get("fmax", 0) is None else sound))
     if values.get("win_size", audio.n_fft) != audio.n_fft:
-        raise BitjetsError(f"{path}: win_size {values['win_size']} differs from n_fft {audio.n_fft}, unlike here.")
+        raise BitjetsError(
+            f"{path}: win_size {shortened(values['win_size'])} differs from n_fft {audio.n_fft}, unlike here."
+        )
+    if not audio.f_min < audio.f_max <= audio.sample_rate / 2:
+        raise BitjetsError(f"{path}: fmin {audio.f_min} and fmax {audio.f_max} make no mel bands: mend it.")
     for name in ("sample_rate", "n_fft", "hop", "n_mels"):
         if getattr(audio, name) != getattr(AudioConfig(), name):
             raise BitjetsError(

@@ -8,75 +8,19 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bitjets_mlx.acoustic.model import BitJets
-from bitjets_mlx.config import AcousticConfig, AudioConfig, FeatureStatistics, HifiganConfig
+from bitjets_mlx.config import AcousticConfig, AudioConfig, FeatureStatistics
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.torch_import.convolution import take_plain, take_weight
+from bitjets_mlx.torch_import.jets_config import acoustic_config, read_jets_config, vocoder_config
 from bitjets_mlx.torch_import.source import Shape, Source, origin_of
 from bitjets_mlx.vocoder.hifigan import HifiganGenerator
 from bitjets_mlx.voice_folder import ACOUSTIC_FILE, VOCODER_FILE, VoiceConfig, parameter_shapes
 from bitjets_mlx.weights_file import Arrays
 
-LARGEST_YAML = 10 << 20
-DEFAULTS: dict[str, Any] = {  # of JETSGenerator where config.yaml is silent
-    "adim": 256,
-    "aheads": 2,
-    "elayers": 4,
-    "eunits": 1024,
-    "dlayers": 4,
-    "dunits": 1024,
-    "positionwise_layer_type": "conv1d",
-    "positionwise_conv_kernel_size": 1,
-    "use_scaled_pos_enc": True,
-    "encoder_normalize_before": True,
-    "decoder_normalize_before": True,
-    "encoder_concat_after": False,
-    "decoder_concat_after": False,
-    "reduction_factor": 1,
-    "encoder_type": "transformer",
-    "decoder_type": "transformer",
-    "use_gst": False,
-    "spk_embed_dim": None,
-    "langs": None,
-    "spks": None,
-    "pitch_embed_kernel_size": 9,
-    "energy_embed_kernel_size": 9,
-    "generator_out_channels": 1,
-    "generator_channels": 512,
-    "generator_kernel_size": 7,
-    "generator_upsample_scales": [8, 8, 2, 2],
-    "generator_upsample_kernel_sizes": [16, 16, 4, 4],
-    "generator_resblock_kernel_sizes": [3, 7, 11],
-    "generator_resblock_dilations": [[1, 3, 5], [1, 3, 5], [1, 3, 5]],
-    "generator_use_additional_convs": True,
-    "generator_bias": True,
-    "generator_nonlinear_activation": "LeakyReLU",
-    "generator_nonlinear_activation_params": {"negative_slope": 0.1},
-} | {
-    f"{what}_predictor_{part}": value
-    for what in ("duration", "pitch", "energy")
-    for part, value in (("layers", 2), ("chans", 384), ("kernel_size", 3))
-}
-ONLY = {  # what this model can be, of what ESPnet's could
-    "use_scaled_pos_enc": True,
-    "encoder_normalize_before": True,
-    "decoder_normalize_before": True,
-    "encoder_concat_after": False,
-    "decoder_concat_after": False,
-    "reduction_factor": 1,
-    "encoder_type": "transformer",
-    "decoder_type": "transformer",
-    "use_gst": False,
-    "generator_out_channels": 1,
-    "generator_kernel_size": 7,
-    "generator_bias": True,
-    "generator_nonlinear_activation": "LeakyReLU",
-    "generator_nonlinear_activation_params": {"negative_slope": 0.1},
-}
 BLOCK = (  # of encoder.encoders.N: ours -> theirs
     (r"attention_norm\.", "norm1."),
     (r"feed_forward_norm\.", "norm2."),
@@ -91,19 +35,10 @@ def convert_jets(
 ) -> tuple[VoiceConfig, dict[str, Arrays], list[str]]:
     """The voice, its files, and what to say about it. `ternary`: latent weights for fine-tuning on mels."""
     path = config_file or source.path.with_name("config.yaml")
-    values, tokens = _read_yaml(path)
+    values, tokens = read_jets_config(path)
     prefix = "tts." if any(name.startswith("tts.") for name in source.tensors) else ""
-    acoustic = _acoustic_config(path, values, len(tokens))
-    vocoder = HifiganConfig(
-        resblock="1" if values["generator_use_additional_convs"] else "2",
-        upsample_rates=tuple(values["generator_upsample_scales"]),
-        upsample_kernel_sizes=tuple(values["generator_upsample_kernel_sizes"]),
-        upsample_initial_channel=values["generator_channels"],
-        resblock_kernel_sizes=tuple(values["generator_resblock_kernel_sizes"]),
-        resblock_dilation_sizes=tuple(map(tuple, values["generator_resblock_dilations"])),
-        n_mels=acoustic.width,
-        hop_size=math.prod(values["generator_upsample_scales"]),
-    )
+    acoustic = acoustic_config(path, values, len(tokens))
+    vocoder = vocoder_config(values, acoustic.width)
     try:
         shapes = parameter_shapes(BitJets(acoustic)), parameter_shapes(HifiganGenerator(vocoder))
     except (TypeError, ValueError, ArithmeticError) as error:
@@ -136,71 +71,6 @@ def convert_jets(
     return voice, files, said
 
 
-# -- config.yaml ---------------------------------------------------------------------------------------------------
-
-
-def _read_yaml(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """(the generator's parameters with defaults, and the sampling rate; the token list)."""
-    try:
-        import yaml
-    except ImportError:
-        raise BitjetsError("ESPnet's config.yaml needs PyYAML: run pip install -r requirements.txt.") from None
-    try:
-        if path.stat().st_size > LARGEST_YAML:
-            raise BitjetsError(f"{path} is too large for a config.yaml: give the right --config.")
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BitjetsError(f"{path} is missing: give ESPnet's config.yaml of this checkpoint as --config.") from None
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise BitjetsError(f"{path} cannot be read as YAML ({type(error).__name__}): give another.") from None
-    model = values.get("tts_conf") if isinstance(values, dict) else None
-    tokens = values.get("token_list") if isinstance(values, dict) else None
-    if not isinstance(model, dict) or not isinstance(tokens, list) or values.get("tts", "jets") != "jets":
-        raise BitjetsError(f"{path} is no config.yaml of a JETS (tts: jets, tts_conf, token_list): give the right one.")
-    given = model.get("generator_params")
-    parameters = DEFAULTS | (given if isinstance(given, dict) else {})
-    for name, wanted in ONLY.items():
-        if parameters[name] != wanted:
-            raise BitjetsError(f"{path}: {name} is {parameters[name]!r}, and only {wanted!r} can be converted.")
-    for name in ("spk_embed_dim", "langs"):
-        if parameters[name] is not None and parameters[name] > 0:
-            raise BitjetsError(f"{path}: {name} is {parameters[name]}, and such models cannot be converted.")
-    parameters["sampling_rate"] = model.get("sampling_rate", AudioConfig.sample_rate)
-    return parameters, tuple(map(str, tokens))
-
-
-def _acoustic_config(path: Path, values: dict[str, Any], symbols: int) -> AcousticConfig:
-    kernel = values["positionwise_conv_kernel_size"]
-    kernels = {"conv1d": (kernel, kernel), "conv1d-linear": (kernel, 1), "linear": (1, 1)}
-    alike = values["pitch_embed_kernel_size"] == values["energy_embed_kernel_size"]
-    if values["positionwise_layer_type"] not in kernels or not alike:
-        raise BitjetsError(f"{path}: positionwise_layer_type or the embed kernel sizes cannot be converted.")
-    expand, contract = kernels[values["positionwise_layer_type"]]
-    predictors = tuple(
-        tuple(values[f"{what}_predictor_{part}"] for part in ("chans", "layers", "kernel_size"))
-        for what in ("duration", "pitch", "energy")
-    )
-    return AcousticConfig(
-        symbols=symbols,
-        speakers=values["spks"] or 1,
-        width=values["adim"],
-        heads=values["aheads"],
-        feed_forward=values["eunits"],
-        decoder_feed_forward=values["dunits"],
-        kernel=expand,
-        contract_kernel=contract,
-        encoder_layers=values["elayers"],
-        decoder_layers=values["dlayers"],
-        predictors=predictors,  # type: ignore[arg-type]
-        variance_kernel=values["pitch_embed_kernel_size"],
-        ternary=False,
-        norm="layer",
-        frame_centre=0.0,
-        least_frames=0,
-        mel=False,
-    )
-
-
 # -- tensors -------------------------------------------------------------------------------------------------------
 
 
@@ -229,11 +99,10 @@ def _joined(source: Source, theirs: str, part: str, name: str, shape: Shape) -> 
     return np.concatenate([_take(source, f"{theirs}{which}.{part}", name, third) for which in "qkv"])
 
 
-def _take(source: Source, theirs: str, ours: str, shape: Shape) -> np.ndarray:
-    if theirs.endswith(".weight") and len(shape) > 1 and "embed.0" not in theirs:
-        return take_weight(source, theirs.removesuffix(".weight"), ours, shape)
-    if re.search(r"(pitch|energy)_embed\.0\.weight$", theirs):
-        return take_weight(source, theirs.removesuffix(".weight"), ours, shape)
+def _take(source: Source, theirs: str, ours: str, shape: Shape, transposed: bool = False) -> np.ndarray:
+    """A weight in MLX's layout, anything else as it is; an embedding's rows are no layer's weight."""
+    if theirs.endswith(".weight") and len(shape) > 1 and ".embed.0." not in theirs:
+        return take_weight(source, theirs.removesuffix(".weight"), ours, shape, transposed)
     return take_plain(source, theirs, ours, shape)
 
 
@@ -266,11 +135,7 @@ def _map_vocoder(source: Source, prefix: str, shapes: dict[str, Shape]) -> Array
         theirs = re.sub(r"^conv_post\.", "output_conv.1.", theirs)
         theirs = re.sub(r"^ups\.(\d+)\.", r"upsamples.\1.1.", theirs)
         theirs = re.sub(r"^resblocks\.(\d+)\.convs(1|2)?\.(\d+)\.", _their_block, theirs)
-        if theirs.endswith(".bias"):
-            arrays[name] = take_plain(source, prefix + theirs, name, shape)
-        else:
-            upsampling = name.startswith("ups.")
-            arrays[name] = take_weight(source, prefix + theirs.removesuffix(".weight"), name, shape, upsampling)
+        arrays[name] = _take(source, prefix + theirs, name, shape, transposed=name.startswith("ups."))
     return arrays
 
 

@@ -31,6 +31,7 @@ END_RECORD = 22  # bytes of a zip's end record; torch writes no comment behind i
 ZIP64_RECORDS = 20 + 56
 LARGEST_DIRECTORY = 4 << 20  # bytes of a zip's list of entries: some 50,000
 LOCAL_HEADER = 30
+ENCRYPTED = 1  # of an entry's flags
 MOST_TENSORS = 100_000
 DEEPEST = 16
 
@@ -48,7 +49,15 @@ def read_checkpoint(path: Path) -> Any:
             f"{path} was refused: it asks for {error}, and nothing but tensors, OrderedDict and plain containers is "
             "ever built (nothing in the file was run); save its state_dict() alone."
         ) from None
-    except (Malformed, zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error) as error:
+    except (
+        Malformed,
+        zipfile.BadZipFile,
+        EOFError,
+        NotImplementedError,
+        ValueError,
+        ArithmeticError,
+        struct.error,
+    ) as error:
         raise BitjetsError(
             f"{path} is damaged or no PyTorch checkpoint ({printable(str(error))}): fetch it again."
         ) from None
@@ -145,6 +154,8 @@ def _checked_entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.Z
         name = entry.filename
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise Malformed(f"the entry {name} is compressed, which torch.save never does")
+        if entry.flag_bits & ENCRYPTED:
+            raise Malformed(f"the entry {name} is encrypted")
         if name in entries:
             raise Malformed(f"the entry {name} is there twice")
         entries[name] = entry

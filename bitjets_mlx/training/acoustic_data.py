@@ -1,11 +1,13 @@
 """What the acoustic stage trains on: clips read and normalised ahead of time, padded, counted, cut into shards."""
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import mlx.core as mx
 import numpy as np
 
 from bitjets_mlx.acoustic.aligner import beta_binomial_prior
+from bitjets_mlx.data.features import Features
 from bitjets_mlx.data.prepared import Clip, PreparedData
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training.acoustic_losses import AcousticBatch
@@ -22,9 +24,17 @@ class AcousticReader:
     """
 
     def __init__(
-        self, data: PreparedData, plan: BatchPlan, clips: list[Clip], rank: int, batch_size: int, accumulate: int
+        self,
+        data: PreparedData,
+        plan: BatchPlan,
+        clips: list[Clip],
+        rank: int,
+        batch_size: int,
+        accumulate: int,
+        read: Callable[[PreparedData, Clip], Item] | None = None,
     ) -> None:
-        self.data, self.plan, self.clips = data, plan, clips
+        """`read` reads one clip; `read_clip` by default."""
+        self.data, self.plan, self.clips, self.read = data, plan, clips, read or read_clip
         self.mine = slice(rank * batch_size, (rank + 1) * batch_size)
         self.accumulate = accumulate
         self._thread = ThreadPoolExecutor(1)
@@ -43,7 +53,7 @@ class AcousticReader:
 
     def _read(self, update: int) -> list[list[Item]]:
         return [
-            [read_clip(self.data, self.clips[clip]) for clip in micro.clips[self.mine]] for micro in self._plans(update)
+            [self.read(self.data, self.clips[clip]) for clip in micro.clips[self.mine]] for micro in self._plans(update)
         ]
 
 
@@ -57,7 +67,12 @@ def usable_clips(data: PreparedData, split: str) -> list[Clip]:
 
 def read_clip(data: PreparedData, clip: Clip) -> Item:
     """One clip's features, normalised as the model wants them."""
-    features, statistics = data.load(clip), data.statistics
+    return normalised(data, clip, data.load(clip))
+
+
+def normalised(data: PreparedData, clip: Clip, features: Features) -> Item:
+    """`read_clip` of features that are there already."""
+    statistics = data.statistics
     speaker = data.speakers.index(clip.speaker)
     mel = (features.mel - np.array(statistics.mel_mean)) / np.array(statistics.mel_std)
     log_f0 = (features.log_f0 - statistics.log_f0_mean[speaker]) / statistics.log_f0_std[speaker]

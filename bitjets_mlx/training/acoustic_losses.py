@@ -13,7 +13,7 @@ import numpy as np
 from bitjets_mlx.acoustic import AcousticModel
 from bitjets_mlx.acoustic.aligner import with_blank
 from bitjets_mlx.acoustic.alignment import forward_sum, monotonic_search, path_matrix
-from bitjets_mlx.acoustic.model import Variance, length_mask
+from bitjets_mlx.acoustic.model import Frames, Variance, length_mask
 from bitjets_mlx.acoustic.variance import token_means
 from bitjets_mlx.ternary.layers import Amount
 
@@ -106,13 +106,27 @@ def acoustic_loss(
     binarisation: mx.array,
     key: mx.array | None,
 ) -> tuple[mx.array, dict[str, mx.array]]:
+    """`acoustic_loss_and_frames` without the frames."""
+    return acoustic_loss_and_frames(model, batch, alignment, counts, weights, amount, binarisation, key)[:2]
+
+
+def acoustic_loss_and_frames(
+    model: AcousticModel,
+    batch: AcousticBatch,
+    alignment: Alignment,
+    counts: Counts,
+    weights: AcousticLossWeights,
+    amount: Amount,
+    binarisation: mx.array,
+    key: mx.array | None,
+) -> tuple[mx.array, dict[str, mx.array], Frames]:
     """The weighted sum, and each loss by name. `amount` warms quantisation in, `binarisation` the loss of that name.
 
-    The forward-sum loss enters through its gradient, which the host computed; its value is logged by the caller.
+    The forward-sum loss enters through its gradient, which the host computed; its value is logged by the caller. A
+    model whose vocoder reads states has no losses of mel, F0 and voicing.
     """
     mask = length_mask(batch.token_lengths, batch.tokens.shape[1])  # (B, N, 1)
     frame_mask = length_mask(batch.frame_lengths, batch.mel.shape[1])  # (B, T, 1)
-    inside, voiced = frame_mask[..., 0], batch.voiced * frame_mask[..., 0]  # (B, T)
     keys = [None] * 3 if key is None else list(mx.random.split(key, 3))
 
     scores, blank_scores = align_scores(model, batch)
@@ -127,18 +141,26 @@ def acoustic_loss(
     def token_error(prediction: mx.array, truth: mx.array) -> mx.array:
         return mx.sum(mx.square(prediction - truth) * mask[..., 0]) / counts.tokens
 
-    logits = frames.voicing
-    cross_entropy = mx.logaddexp(logits, mx.array(0.0)) - logits * batch.voiced  # (B, T)
     losses = {
-        "mel": mx.sum(mx.abs(frames.mel - batch.mel) * frame_mask) / (counts.frames * batch.mel.shape[2]),
-        "f0": mx.sum(mx.abs(frames.log_f0 - batch.log_f0) * voiced) / mx.maximum(counts.voiced, 1.0),
-        "voicing": mx.sum(cross_entropy * inside) / counts.frames,
         "duration": token_error(predicted.log_durations, target.log_durations),
         "pitch": token_error(predicted.pitch, target.pitch),
         "energy": token_error(predicted.energy, target.energy),
-        "binarisation": binary,
     }
+    if model.config.mel:
+        losses = _frame_losses(frames, batch, counts, frame_mask) | losses
     total = weights.forward_sum * forward_sum + weights.binarisation * binarisation * binary
-    for name in ("mel", "f0", "voicing", "duration", "pitch", "energy"):
-        total = total + getattr(weights, name) * losses[name]
-    return total, losses
+    for name, value in losses.items():
+        total = total + getattr(weights, name) * value
+    return total, losses | {"binarisation": binary}, frames
+
+
+def _frame_losses(frames: Frames, batch: AcousticBatch, counts: Counts, frame_mask: mx.array) -> dict[str, mx.array]:
+    """Losses of what the decoder says: mel L1, F0 L1 where voiced, cross entropy of voicing."""
+    inside, voiced = frame_mask[..., 0], batch.voiced * frame_mask[..., 0]  # (B, T)
+    logits = frames.voicing
+    cross_entropy = mx.logaddexp(logits, mx.array(0.0)) - logits * batch.voiced  # (B, T)
+    return {
+        "mel": mx.sum(mx.abs(frames.mel - batch.mel) * frame_mask) / (counts.frames * batch.mel.shape[2]),
+        "f0": mx.sum(mx.abs(frames.log_f0 - batch.log_f0) * voiced) / mx.maximum(counts.voiced, 1.0),
+        "voicing": mx.sum(cross_entropy * inside) / counts.frames,
+    }

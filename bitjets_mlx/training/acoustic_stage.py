@@ -125,12 +125,16 @@ class AcousticStage:
 
     def update(self, number: int) -> dict[str, float]:
         """Update number `number`, counted from 0; returns the losses and what the log should show."""
-        training = self.training
         micro_batches = [
             [collate(shard, None if on_cpu() else shape) for shard in dealt(items, self.pool.count)]
             for items, shape in self.reader.micro_batches(number)
         ]
         gradients, losses = self.gradients(number, micro_batches)
+        return losses | self.step(number, gradients)
+
+    def step(self, number: int, gradients: Tree) -> dict[str, float]:
+        """Move the weights by the gradients of update number `number`; returns what the log should show of it."""
+        training = self.training
         rate = learning_rate(
             number,
             training.updates,
@@ -144,7 +148,7 @@ class AcousticStage:
         self.parameters, norm = self.optimizer.step(before, self._held(number, gradients), number + 1, rate, decay)
         if self._aligning(number):  # weight decay must not reach what is held either
             self.parameters = {**before, "aligner": self.parameters["aligner"]}
-        return losses | {
+        return {
             "gradient_norm": norm,
             "learning_rate": rate,
             "quantisation": training.quantisation(number),

@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
-from bitjets_mlx.config import AcousticConfig, CharacterConfig
+from bitjets_mlx.config import AcousticConfig, CharacterConfig, JointConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.data.respelled import as_read
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training.acoustic_validation import AcousticValidation
 from bitjets_mlx.training.drawing import draw_example, draw_losses, save_picture
 from bitjets_mlx.training.examples import Example
+from bitjets_mlx.training.joint_validation import JointValidation
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
 from bitjets_mlx.training.settings import model_of
 from bitjets_mlx.training.vocoder_validation import VocoderValidation
@@ -53,4 +54,6 @@ def run_examples(run: Path, config: RunConfig, data: Path, clips: int) -> list[E
     prepared.statistics = config.statistics
     if isinstance(model, AcousticConfig | CharacterConfig):
         return AcousticValidation(prepared, model, clips).examples(weights, clips)
+    if isinstance(model, JointConfig):
+        return JointValidation(prepared, model, clips).examples(weights, clips)
     return VocoderValidation(prepared, model, clips).examples(weights, clips)

@@ -18,7 +18,8 @@ FORMAT = 1
 class RunConfig:
     """RUN/config.json: the stage, its model and hyper-parameters, and what the data said of itself.
 
-    `init` is what --init named; `clips_sha256` recognises the prepared data wherever it lies.
+    `init`, `init_acoustic` and `init_vocoder` are what the options of these names named; `clips_sha256` recognises the
+    prepared data wherever it lies.
     """
 
     stage: str
@@ -32,6 +33,8 @@ class RunConfig:
     format: int = FORMAT
     init: str = ""
     clips_sha256: str = ""
+    init_acoustic: str = ""
+    init_vocoder: str = ""
 
 
 def save_run_config(run: Path, config: RunConfig) -> None:

@@ -15,7 +15,7 @@ from bitjets_mlx.data.prepared import Clip, PreparedData
 from bitjets_mlx.data.progress import progress
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training.acoustic_validation import example
-from bitjets_mlx.training.settings import read_initial
+from bitjets_mlx.training.settings import check_mels, read_initial
 from bitjets_mlx.weights_file import read_weights, write_weights
 
 
@@ -32,6 +32,7 @@ def spoken_mels(source: Path, data: PreparedData, clips: list[Clip], cache: Path
             raise BitjetsError(f"{cache} is of other clips: begin a new run with another --out.")
         return [mels[name] for name in names]
     initial = read_initial(source, "acoustic")
+    check_mels(source, initial, data.audio.n_mels)
     assert isinstance(initial.model, AcousticConfig) and initial.statistics is not None
     if initial.speakers != data.speakers:
         raise BitjetsError(

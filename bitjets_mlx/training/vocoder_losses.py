@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from bitjets_mlx.audio.spectrogram import magnitude, magnitude_to_log_mel
+from bitjets_mlx.audio.spectrogram import log_mel, magnitude, magnitude_to_log_mel
 from bitjets_mlx.config import AudioConfig
 
 RESOLUTIONS = ((256, 64), (512, 128), (1024, 256), (2048, 512))  # (n_fft, hop)
 MAGNITUDE_MINIMUM = 1e-5
+FULL_BAND = AudioConfig(f_max=AudioConfig.sample_rate / 2)
 
 Features = Sequence[Sequence[mx.array]]  # of each discriminator, of each layer
 
@@ -67,32 +68,31 @@ def energy_distance_losses(
     return stft_loss, mel_loss
 
 
+def full_band_mel_loss(generated: mx.array, real: mx.array) -> mx.array:
+    """HiFi-GAN's mel loss (section 2.4.2): mean |log mel - log mel| of (B, S) twice, over bands up to Nyquist."""
+    return mx.mean(mx.abs(log_mel(generated, FULL_BAND) - log_mel(real, FULL_BAND)))
+
+
 def discriminator_adversarial_loss(real_scores: Sequence[mx.array], fake_scores: Sequence[mx.array]) -> mx.array:
-    """LSGAN: real scores towards 1, fake ones towards 0; mean over the discriminators."""
+    """LSGAN: real scores towards 1, fake ones towards 0; the sum over the discriminators (HiFi-GAN, equation 1)."""
     total = mx.array(0.0)
     for real, fake in zip(real_scores, fake_scores, strict=True):
         total = total + mx.mean(mx.square(real - 1.0)) + mx.mean(mx.square(fake))
-    return total / len(real_scores)
+    return total
 
 
 def generator_adversarial_loss(fake_scores: Sequence[mx.array]) -> mx.array:
-    """LSGAN: fake scores towards 1; mean over the discriminators."""
+    """LSGAN: fake scores towards 1; the sum over the discriminators (HiFi-GAN, equation 2)."""
     total = mx.array(0.0)
     for fake in fake_scores:
         total = total + mx.mean(mx.square(fake - 1.0))
-    return total / len(fake_scores)
+    return total
 
 
 def feature_matching_loss(real: Features, fake: Features) -> mx.array:
-    """Mean absolute difference of the layers' outputs, mean over layers and discriminators.
-
-    Each layer's is divided by the mean absolute output for real audio, as in EnCodec (Defossez et al. 2022,
-    section 3.4): the layers' scales differ a hundredfold, and without weight norm nothing holds them.
-    """
+    """Mean absolute difference of a layer's outputs, the sum over layers and discriminators (HiFi-GAN, equation 4)."""
     total = mx.array(0.0)
     for real_layers, fake_layers in zip(real, fake, strict=True):
         for ours, theirs in zip(fake_layers, real_layers, strict=True):
-            theirs = mx.stop_gradient(theirs)
-            size = mx.maximum(mx.mean(mx.abs(theirs)), 1e-4)
-            total = total + mx.mean(mx.abs(ours - theirs)) / (size * len(real_layers))
-    return total / len(real)
+            total = total + mx.mean(mx.abs(ours - mx.stop_gradient(theirs)))
+    return total

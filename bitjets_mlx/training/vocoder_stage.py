@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_map
 
-from bitjets_mlx.config import DiscriminatorConfig, HarmonicConfig, HifiganConfig, hifigan_discriminators
+from bitjets_mlx.config import HarmonicConfig, HifiganConfig, discriminator_config
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training.examples import Example
@@ -54,7 +54,7 @@ class VocoderStage:
             self.spoken = spoken_mels(Path(training.acoustic), data, self.clips, cache, write=first)
         mx.random.seed(training.seed)
         self.pool = ShardPool(training.batch_size)
-        judges = hifigan_discriminators() if training.official else DiscriminatorConfig()
+        judges = discriminator_config(training.discriminators)
         shards = [_Shard(build_vocoder(model), Discriminators(judges), training) for _ in range(self.pool.count)]
         self.parameters: Tree = shards[0].generator.parameters()
         self.judges: Tree = shards[0].discriminators.parameters()
@@ -106,9 +106,8 @@ class VocoderStage:
         """Update number `number`, counted from 0; returns the losses and what the log should show."""
         training = self.training
         micro_batches = [self._shards(number, micro) for micro in range(training.accumulate)]
-        first = round(training.adversarial_from * training.updates)
-        adversarial = number >= first
-        weight = min(1.0, (number - first + 1) / training.adversarial_ramp) if adversarial else 0.0
+        weight = training.adversarial(number)
+        adversarial = weight > 0.0
         rates = [
             learning_rate(number, training.updates, peak, training.warm_up, training.hold, training.final_rate)
             for peak in (training.learning_rate, training.discriminator_learning_rate)
@@ -116,7 +115,9 @@ class VocoderStage:
         metrics: dict[str, float] = {}
         if adversarial:
             gradients, judged = self._sum(self._judging, (self.judges, self.parameters), micro_batches)
-            self.judges, _ = self.judge_optimizer.step(self.judges, gradients, number + 1, rates[1], 0.0)
+            self.judges, _ = self.judge_optimizer.step(
+                self.judges, gradients, number + 1, rates[1], training.weight_decay
+            )
             metrics |= judged
         gradients, losses = self._sum(
             self._adversarial if adversarial else self._spectral,

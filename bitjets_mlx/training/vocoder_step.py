@@ -1,7 +1,8 @@
 """What a vocoder update minimises. No state and no hidden randomness: all of it comes from the batch's key.
 
 A batch is a dict of arrays: mel (B, T, 80), log_f0 (B, T), voiced (B, T), audio (B, T * 256), and `key`, an
-`mx.random.key`, from which noise, phases, gains and the discriminators' crop are drawn.
+`mx.random.key`, from which noise, phases, gains and the discriminators' crop are drawn; where clips may end within
+the segment also `inside` (B, T * 256), ones up to the end and zeros beyond, where nothing is then generated.
 """
 
 import math
@@ -15,6 +16,7 @@ from bitjets_mlx.training.vocoder_losses import (
     discriminator_adversarial_loss,
     energy_distance_losses,
     feature_matching_loss,
+    full_band_mel_loss,
     generator_adversarial_loss,
     spectra,
     spectral_losses,
@@ -45,19 +47,47 @@ class VocoderTrainingConfig:
     final_rate: float = 0.05  # of the peak
     gradient_clip: float = 5.0
     ema: float = 0.999
-    stft_weight: float = 2.0
+    stft_weight: float = 2.0  # 0: HiFi-GAN's mel loss alone
     mel_weight: float = 3.0
     repulsion: float = 0.5  # of two sounds made from the same features; 0 makes one only (see energy_distance_losses)
-    official: bool = False  # HiFi-GAN's own discriminators, as in a converted folder, in place of the small ones
+    discriminators: str = "small"  # or "full": HiFi-GAN's own
     adversarial_from: float = 1.0  # of all updates. 1: no discriminators, which bring this generator nothing here
     adversarial_ramp: int = 300  # updates until the adversarial losses have their full weight
-    adversarial_frames: int = 32  # what the discriminators see of a segment
+    adversarial_frames: int = 32  # what the discriminators see of a segment; 0: all of it
     adversarial_weight: float = 1.0
     feature_weight: float = 2.0
     acoustic: str = ""  # run or `_trainable` folder of an acoustic model whose mels half of the segments have
     mel_blur: float = 1.0  # how far towards a blurred mel the input may move, 0 to 1
     gain_decibels: float = 6.0  # random gain of mel and audio, so that recording levels do not matter
     weight_bits: float = 0.0  # of the generator's weights (`vocoder.quantised`); 0 is full precision
+
+    def adversarial(self, update: int) -> float:
+        """Weight of the adversarial losses at update number `update`, 0 to 1; 0 also keeps the discriminators still."""
+        first = round(self.adversarial_from * self.updates)
+        return min(1.0, max(0.0, (update - first + 1) / self.adversarial_ramp))
+
+
+def hifigan_training() -> VocoderTrainingConfig:
+    """As HiFi-GAN was trained (arXiv:2010.05646, section 3 and config_v1.json), but for the decay of the rates.
+
+    Its learning rates fall by a thousandth an epoch, without an end; here the run's length is known.
+    """
+    return VocoderTrainingConfig(
+        batch_size=16,
+        accumulate=1,
+        segment_frames=32,
+        learning_rate=2e-4,
+        discriminator_learning_rate=2e-4,
+        warm_up=1,
+        gradient_clip=1000.0,  # against accidents only
+        stft_weight=0.0,
+        mel_weight=45.0,
+        repulsion=0.0,
+        adversarial_from=0.0,
+        adversarial_ramp=1,
+        adversarial_frames=0,
+        mel_blur=0.0,
+    )
 
 
 def augment(batch: Batch, config: VocoderTrainingConfig) -> Batch:
@@ -92,19 +122,21 @@ def blur(mel: mx.array) -> mx.array:
 
 def generate(generator: nn.Module, batch: Batch, sounds: int = 1) -> list[mx.array]:
     """`sounds` x (B, T * 256) for the same features, each with its own noise; HiFi-GAN has none and makes one."""
-    if not isinstance(generator, HarmonicVocoder):
-        return [generator(batch["mel"])]
-    keys = mx.random.split(mx.random.split(batch["key"], 3)[1], 1 + sounds)
-    phase = mx.random.uniform(shape=(batch["mel"].shape[0],), key=keys[0])
-    size, frames = batch["mel"].shape[:2]
-    noises = [even_noise(key, size, excitation_samples(frames)) for key in keys[1:]]
-    return generator.synthesise(batch["mel"], batch["log_f0"], batch["voiced"], phase, *noises)
+    if isinstance(generator, HarmonicVocoder):
+        keys = mx.random.split(mx.random.split(batch["key"], 3)[1], 1 + sounds)
+        phase = mx.random.uniform(shape=(batch["mel"].shape[0],), key=keys[0])
+        size, frames = batch["mel"].shape[:2]
+        noises = [even_noise(key, size, excitation_samples(frames)) for key in keys[1:]]
+        generated = generator.synthesise(batch["mel"], batch["log_f0"], batch["voiced"], phase, *noises)
+    else:
+        generated = [generator(batch["mel"])]
+    return [sound * batch["inside"] for sound in generated] if "inside" in batch else generated
 
 
 def crop(audio: mx.array, batch: Batch, frames: int) -> mx.array:
     """What the discriminators look at: the same random stretch of every clip, (B, S) -> (B, frames * 256)."""
-    spare = batch["mel"].shape[1] - frames
-    if spare <= 0:
+    spare = audio.shape[1] // HOP - frames
+    if not frames or spare <= 0:
         return audio
     start = mx.random.randint(0, spare + 1, (1,), key=mx.random.split(batch["key"], 3)[2]) * HOP
     return mx.slice(audio, start, (1,), (audio.shape[0], frames * HOP))
@@ -117,17 +149,29 @@ def generator_loss(
     adversarial_weight: mx.array,
     config: VocoderTrainingConfig,
 ) -> tuple[mx.array, dict[str, mx.array]]:
-    """Spectral losses, and with discriminators LSGAN and feature matching; a scalar and its parts."""
+    """`waveform_loss` of what the generator makes of an augmented batch; a scalar and its parts."""
     batch = augment(batch, config)
-    generated, *others = generate(generator, batch, 2 if config.repulsion else 1)
-    if others:
-        stft_loss, mel_loss = energy_distance_losses(generated, others[0], batch["audio"], config.repulsion)
-    else:
-        stft_loss, mel_loss = spectral_losses(spectra(generated), spectra(batch["audio"]))
-    loss = config.stft_weight * stft_loss + config.mel_weight * mel_loss
-    metrics = {"stft_loss": stft_loss, "mel_loss": mel_loss}
+    generated = generate(generator, batch, 2 if config.repulsion else 1)
+    return waveform_loss(generated, discriminators, batch, adversarial_weight, config)
+
+
+def waveform_loss(
+    generated: list[mx.array],
+    discriminators: Discriminators | None,
+    batch: Batch,
+    adversarial_weight: mx.array,
+    config: VocoderTrainingConfig,
+) -> tuple[mx.array, dict[str, mx.array]]:
+    """What a generator is judged by: spectral losses, and with discriminators LSGAN and feature matching.
+
+    `generated`: one sound (B, T * 256), or two of the same features for `energy_distance_losses`.
+    """
+    metrics = _spectral(generated, batch["audio"], config)
+    loss = config.mel_weight * metrics["mel_loss"]
+    if config.stft_weight:
+        loss = loss + config.stft_weight * metrics["stft_loss"]
     if discriminators is not None:
-        fake_scores, fake = discriminators(crop(generated, batch, config.adversarial_frames))
+        fake_scores, fake = discriminators(crop(generated[0], batch, config.adversarial_frames))
         _, real = discriminators(crop(batch["audio"], batch, config.adversarial_frames))
         adversarial = generator_adversarial_loss(fake_scores)
         features = feature_matching_loss(real, fake)
@@ -137,13 +181,29 @@ def generator_loss(
     return loss, metrics | {"loss": loss}
 
 
+def _spectral(generated: list[mx.array], real: mx.array, config: VocoderTrainingConfig) -> dict[str, mx.array]:
+    if not config.stft_weight:
+        return {"mel_loss": full_band_mel_loss(generated[0], real)}
+    if len(generated) == 1:
+        stft_loss, mel_loss = spectral_losses(spectra(generated[0]), spectra(real))
+    else:
+        stft_loss, mel_loss = energy_distance_losses(generated[0], generated[1], real, config.repulsion)
+    return {"stft_loss": stft_loss, "mel_loss": mel_loss}
+
+
 def discriminator_loss(
     discriminators: Discriminators, generator: nn.Module, batch: Batch, config: VocoderTrainingConfig
 ) -> tuple[mx.array, dict[str, mx.array]]:
     """LSGAN loss of the discriminators on real and generated audio; a scalar and its parts."""
     batch = augment(batch, config)
-    generated = mx.stop_gradient(generate(generator, batch)[0])
-    fake_scores, _ = discriminators(crop(generated, batch, config.adversarial_frames))
+    return judging_loss(discriminators, generate(generator, batch)[0], batch, config)
+
+
+def judging_loss(
+    discriminators: Discriminators, generated: mx.array, batch: Batch, config: VocoderTrainingConfig
+) -> tuple[mx.array, dict[str, mx.array]]:
+    """LSGAN loss of the discriminators on a batch's audio and what was generated for it, (B, T * 256)."""
+    fake_scores, _ = discriminators(crop(mx.stop_gradient(generated), batch, config.adversarial_frames))
     real_scores, _ = discriminators(crop(batch["audio"], batch, config.adversarial_frames))
     loss = discriminator_adversarial_loss(real_scores, fake_scores)
     return loss, {"discriminator_loss": loss}

@@ -32,12 +32,21 @@ def settled(x: mx.array, training: bool) -> mx.array:
     return x
 
 
+def uniform_weight(shape: tuple[int, ...], fan_in: int) -> mx.array:
+    """PyTorch's default, with which the original begins: its N(0, 0.01) is overwritten by weight normalisation.
+
+    From that one the generator would begin below the mel loss's floor, where there is no gradient.
+    """
+    bound = 1.0 / math.sqrt(fan_in)
+    return mx.random.uniform(-bound, bound, shape)
+
+
 class Convolution(nn.Module):
     """Same-length convolution with weight (O, K, I) and bias (O,)."""
 
     def __init__(self, inputs: int, outputs: int, size: int, dilation: int = 1) -> None:
         super().__init__()
-        self.weight = 0.01 * mx.random.normal((outputs, size, inputs))
+        self.weight = uniform_weight((outputs, size, inputs), inputs * size)
         self.bias = mx.zeros((outputs,))
         self._dilation = dilation
 
@@ -51,7 +60,7 @@ class Upsampling(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, size: int, stride: int) -> None:
         super().__init__()
-        self.weight = 0.01 * mx.random.normal((outputs, size, inputs))
+        self.weight = uniform_weight((outputs, size, inputs), outputs * size)
         self.bias = mx.zeros((outputs,))
         self._stride, self._padding = stride, (size - stride) // 2
 

@@ -20,7 +20,7 @@ static double normalise(double *blank, double *token, int tokens, double smalles
 /* log_probabilities (frames, classes), blank first, of which `tokens` + 1 count. Fills gradient (frames, classes) with
  * that of *loss, both divided by the number of tokens; *fits says whether probabilities stayed above `smallest`.
  * Room for 2 x frames x (2 tokens + 1) + 2 (2 tokens + 1) numbers in `scratch`. */
-void bitjets_forward_sum(const float *log_probabilities, int frames, int tokens, int classes, double smallest,
+void bitjets_forward_sum(const double *log_probabilities, int frames, int tokens, int classes, double smallest,
                          float *gradient, double *loss, int *fits, double *scratch) {
   const int states = 2 * tokens + 1;
   double *const emission = scratch; /* (frames, states): the blank, tokens; the rest is not used */
@@ -29,9 +29,9 @@ void bitjets_forward_sum(const float *log_probabilities, int frames, int tokens,
   double total = 0.0;
   *fits = 1;
   for (int t = 0; t < frames; t++) {
-    const float *const row = log_probabilities + (long)t * classes;
+    const double *const row = log_probabilities + (long)t * classes;
     double *const now = emission + (long)t * states;
-    for (int k = 0; k <= tokens; k++) now[k] = exp((double)row[k]);
+    for (int k = 0; k <= tokens; k++) now[k] = exp(row[k]);
     double *const blank = forward + (long)t * states, *const token = blank + tokens + 1;
     if (t == 0) {
       memset(blank, 0, sizeof(double) * (size_t)states);
@@ -51,8 +51,8 @@ void bitjets_forward_sum(const float *log_probabilities, int frames, int tokens,
   }
   const double *const end = forward + (long)(frames - 1) * states;
   const double mass = end[tokens] + end[states - 1];
-  if (!(mass >= smallest)) *fits = 0;
-  *loss = -(total + log(mass > smallest ? mass : smallest)) / tokens;
+  if (mass < smallest) *fits = 0;
+  *loss = -(total + log(mass < smallest ? smallest : mass)) / tokens;
   double *const blank = here, *const token = here + tokens + 1;
   memset(here, 0, sizeof(double) * (size_t)states);
   blank[tokens] = token[tokens - 1] = 0.5;
@@ -75,7 +75,7 @@ void bitjets_forward_sum(const float *log_probabilities, int frames, int tokens,
     double of_blanks = blanks[tokens] * blank[tokens], all = 0.0;
     for (int k = 0; k < tokens; k++) of_blanks += blanks[k] * blank[k], all += others[k] * token[k];
     all += of_blanks;
-    if (!(all >= smallest)) *fits = 0, all = 1.0;
+    if (all < smallest) *fits = 0, all = 1.0;
     float *const out = gradient + (long)t * classes;
     const double share = -1.0 / (all * tokens);
     out[0] = (float)(of_blanks * share);
@@ -85,12 +85,12 @@ void bitjets_forward_sum(const float *log_probabilities, int frames, int tokens,
 
 /* log_probabilities (frames, columns), of which `tokens` count -> durations (tokens) in frames. Room for `tokens`
  * numbers in `best` and frames x tokens in `stepped`. */
-void bitjets_monotonic_search(const float *log_probabilities, int frames, int tokens, int columns, int *durations,
+void bitjets_monotonic_search(const double *log_probabilities, int frames, int tokens, int columns, int *durations,
                               double *best, unsigned char *stepped) {
   for (int n = 0; n < tokens; n++) best[n] = -1e30;
   best[0] = log_probabilities[0];
   for (int t = 1; t < frames; t++) {
-    const float *const row = log_probabilities + (long)t * columns;
+    const double *const row = log_probabilities + (long)t * columns;
     unsigned char *const step = stepped + (long)t * tokens;
     for (int n = tokens - 1; n > 0; n--) {
       step[n] = best[n - 1] > best[n]; /* token n at frame t came from n - 1 */

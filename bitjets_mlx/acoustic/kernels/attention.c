@@ -21,13 +21,27 @@ static inline float power_of_two(float x) {
   return power;
 }
 
+/* The largest of numbers that may be NaN, 16 side by side: compilers do not reorder comparisons of floats. */
+static float largest_of(const float *values, int count) {
+  float lanes[16], largest = values[0];
+  int i = 0;
+  if (count >= 16) {
+    memcpy(lanes, values, sizeof lanes);
+    for (i = 16; i + 16 <= count; i += 16)
+      for (int j = 0; j < 16; j++) lanes[j] = values[i + j] > lanes[j] ? values[i + j] : lanes[j];
+    for (int j = 0; j < 16; j++) largest = lanes[j] > largest ? lanes[j] : largest;
+  }
+  for (; i < count; i++) largest = values[i] > largest ? values[i] : largest;
+  return largest;
+}
+
 /* scores (rows, columns) become softmax(scale x scores), scale > 0. */
 void bitjets_softmax(float *scores, int rows, int columns, float scale) {
   scale *= 1.44269504f; /* log2 e */
   for (int row = 0; row < rows; row++) {
     float *const at = scores + (long)row * columns;
-    float largest = at[0], total = 0.0f;
-    for (int i = 1; i < columns; i++) largest = fmaxf(largest, at[i]);
+    float total = 0.0f;
+    const float largest = largest_of(at, columns);
     for (int i = 0; i < columns; i++) {
       at[i] = power_of_two((at[i] - largest) * scale);
       total += at[i];

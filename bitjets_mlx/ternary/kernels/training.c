@@ -1,18 +1,36 @@
 /* Training of a ternary layer on one CPU core: what lies around its matrix products, in one pass each.
  *
- * Plain loops that a compiler makes vector instructions of. `frames` rows an utterance, `batch` utterances; what a
+ * Plain loops that a compiler makes vector instructions of, and in which what is not a number stays so. `frames` rows an utterance, `batch` utterances; what a
  * convolution of `taps` sees of a frame lies side by side in a row of `columns` (taps x inputs).
  */
 #include <math.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
+
+/* The largest magnitude, or NaN: magnitudes are ordered like their bits, and there NaN is above all numbers. */
+static float largest_magnitude(const float *values, int count) {
+  int32_t largest = 0;
+  for (int i = 0; i < count; i++) {
+    int32_t bits;
+    memcpy(&bits, values + i, sizeof bits);
+    bits &= INT32_MAX;
+    largest = bits > largest ? bits : largest;
+  }
+  float magnitude;
+  memcpy(&magnitude, &largest, sizeof magnitude);
+  return magnitude;
+}
 
 /* beta = mean|W|, out = beta clip(round(W / (beta + eps)), -1, 1). */
 void bitjets_quantise_weights(const float *weight, float *out, long count, float eps) {
   double total = 0.0;
   for (long i = 0; i < count; i++) total += fabsf(weight[i]);
   const float beta = (float)(total / (double)count), divisor = beta + eps;
-  for (long i = 0; i < count; i++) out[i] = fminf(fmaxf(rintf(weight[i] / divisor), -1.0f), 1.0f) * beta;
+  for (long i = 0; i < count; i++) {
+    const float whole = rintf(weight[i] / divisor), above = whole < -1.0f ? -1.0f : whole;
+    out[i] = (above > 1.0f ? 1.0f : above) * beta;
+  }
 }
 
 /* RMSNorm and int8 quantisation of x (batch, frames, inputs), into columns (batch, frames, taps x inputs); inverse
@@ -27,15 +45,12 @@ void bitjets_norm_columns(const float *x, const float *gain, const float *mask, 
       const size_t at = (size_t)b * frames + t;
       const float *const in = x + at * inputs;
       float *const out = rows + t * width + (size_t)reach * inputs;
-      float squares = 0.0f, largest = 0.0f;
+      float squares = 0.0f;
       for (int i = 0; i < inputs; i++) squares += in[i] * in[i];
       const float norm = mask[at] / sqrtf(squares / (float)inputs + rms_eps);
       inverse[at] = norm;
-      for (int i = 0; i < inputs; i++) {
-        out[i] = in[i] * norm * gain[i];
-        largest = fmaxf(largest, fabsf(out[i]));
-      }
-      const float scale = 127.0f / fmaxf(largest, least);
+      for (int i = 0; i < inputs; i++) out[i] = in[i] * norm * gain[i];
+      const float largest = largest_magnitude(out, inputs), scale = 127.0f / (largest < least ? least : largest);
       for (int i = 0; i < inputs; i++) out[i] = rintf(out[i] * scale) / scale;
       for (int tap = 0; tap < taps; tap++) {
         const int row = t + reach - tap; /* that sees this frame through this tap */
@@ -91,7 +106,10 @@ void bitjets_bias(float *values, const float *bias, long rows, int outputs, int 
   for (long row = 0; row < rows; row++) {
     float *const out = values + row * outputs;
     if (relu)
-      for (int i = 0; i < outputs; i++) out[i] = fmaxf(out[i] + bias[i], 0.0f);
+      for (int i = 0; i < outputs; i++) {
+        const float value = out[i] + bias[i];
+        out[i] = value < 0.0f ? 0.0f : value;
+      }
     else
       for (int i = 0; i < outputs; i++) out[i] += bias[i];
   }

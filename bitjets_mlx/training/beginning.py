@@ -1,0 +1,51 @@
+"""Gives a new training the weights that it begins with."""
+
+from pathlib import Path
+
+from bitjets_mlx.training.acoustic_stage import AcousticStage
+from bitjets_mlx.training.joint_stage import JointStage
+from bitjets_mlx.training.optimise import Tree, leaves
+from bitjets_mlx.training.runs import check_same_shapes
+from bitjets_mlx.training.settings import JOINT, Settings, read_initial, weights_for_speakers
+from bitjets_mlx.training.vocoder_stage import VocoderStage
+
+Stage = AcousticStage | VocoderStage | JointStage
+
+
+def begin(stage: Stage, settings: Settings, speakers: tuple[str, ...]) -> None:
+    """Take up what --init, or --init-acoustic and --init-vocoder, name; nothing where they name nothing."""
+    if isinstance(stage, JointStage):
+        _begin_joint(stage, settings, speakers)
+    elif settings.init:
+        initial = read_initial(Path(settings.init), settings.stage)
+        weights = weights_for_speakers(initial, speakers)
+        if isinstance(stage, AcousticStage) and "aligner" not in weights:  # a converted voice has none: it begins anew
+            weights = {**weights, "aligner": stage.parameters["aligner"]}
+        check_same_shapes(stage.parts()["model"], weights, settings.init)
+        stage.start_from(weights)
+        if isinstance(stage, VocoderStage) and initial.judges is not None:
+            stage.judges = initial.judges
+
+
+def _begin_joint(stage: JointStage, settings: Settings, speakers: tuple[str, ...]) -> None:
+    own: dict[str, Tree] = stage.parts()["model"]
+    weights = dict(own)
+    judges: Tree = None
+    for half, source in (("acoustic", settings.init_acoustic), ("vocoder", settings.init_vocoder)):
+        if not (settings.init or source):
+            continue
+        initial = read_initial(Path(settings.init or source), half)
+        found = weights_for_speakers(initial, speakers)
+        if half == "acoustic" and not stage.model.acoustic.mel:  # from mels to states: nothing is projected any more
+            found = {name: value for name, value in found.items() if name != "projection"}
+        check_same_shapes(own[half], found, settings.init or source)
+        weights[half], judges = found, initial.judges
+    stage.start_from(weights)
+    if settings.init:
+        judges = read_initial(Path(settings.init), JOINT).judges
+    if judges is not None and _shapes(judges) == _shapes(stage.judges):  # others, if --discriminators says so
+        stage.judges = judges
+
+
+def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
+    return {name: leaf.shape for name, leaf in leaves(tree)}
