@@ -53,8 +53,7 @@ def test_other_vocoders_do_not_fit(folder: Path, shared: Path, tmp_path: Path) -
 def test_ternary_is_prepared_for_fine_tuning(tmp_path: Path) -> None:
     output = tmp_path / "t"
     converted = convert(DATA / "jets.pth", output, Options(config=DATA / "jets.yaml", ternary=True))
-    with pytest.warns(UserWarning, match="Griffin-Lim"):
-        list(write_converted(output, converted))
+    assert any("Griffin-Lim" in sentence for sentence in list(write_converted(output, converted)))
     config = read_config(output)
     assert config.acoustic.ternary and config.acoustic.mel and config.vocoder is None  # type: ignore[union-attr]
 

@@ -119,22 +119,22 @@ def test_hifigan_trains_on_against_its_own_discriminators(tmp_path: Path) -> Non
     assert result.returncode == 0, result.stderr
     assert "feature_matching_loss" in result.stderr and "discriminator_loss" in result.stderr
     settings = load_run_config(tmp_path / "run").training
-    assert settings["official"] and settings["learning_rate"] == settings["discriminator_learning_rate"] == 2e-4
+    assert settings["discriminators"] == "full"
+    assert settings["learning_rate"] == settings["discriminator_learning_rate"] == 2e-4
     before = read_config(tmp_path / "v")
     for part, module in (("model", read_vocoder), ("discriminators", read_discriminators)):
         was = dict(tree_flatten(module(tmp_path / "v", before).parameters()))  # type: ignore[union-attr]
         now = dict(tree_flatten(run_weights(tmp_path / "run", part)[1]))
         assert was.keys() == now.keys()
         largest = max(float(mx.max(mx.abs(was[name] - now[name]))) for name in was)
-        assert 0.0 < largest < 1e-4, part  # the first step of the warm-up
+        assert 0.0 < largest < 1e-3, part  # one step of Adam, at its full rate
 
 
 def test_the_aligner_learns_alone_at_first(tmp_path: Path) -> None:
     from bitjets_mlx.training.settings import fresh_settings
 
-    with pytest.warns(UserWarning):
-        voice = converted("bitjets_late.pth", tmp_path / "v")
-        jets = converted("jets.pth", tmp_path / "j", config=DATA / "jets.yaml", ternary=True)
+    voice = converted("bitjets_late.pth", tmp_path / "v")
+    jets = converted("jets.pth", tmp_path / "j", config=DATA / "jets.yaml", ternary=True)
     data = one_speaker(tmp_path / "data")
     settings = fresh_settings("acoustic", None, data, str(voice), {})
     assert settings.training.align_until == settings.training.binarise_from == 0.1  # type: ignore[union-attr]

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from torch_reference.known_numbers import known_numbers
 
+from bitjets_mlx.acoustic.characters import LayerNorm, Linear
 from bitjets_mlx.ternary.torch_order import layer_norm, linear, mean_magnitude
 
 EXPECTED = np.load(Path(__file__).parent / "data" / "torch" / "sums.npz")
@@ -38,3 +40,13 @@ def test_linear(inputs: int) -> None:
     np.testing.assert_array_equal(found[::10], EXPECTED[f"linear_{inputs}"])
     np.testing.assert_array_equal(linear(x[None, :3], weight, bias)[0], found[:3])
     np.testing.assert_allclose(found, x.astype(np.float64) @ weight.T + bias, atol=1e-5)
+
+
+def test_training_computes_the_same_but_for_the_last_bits() -> None:
+    norm, projection = LayerNorm(192), Linear(192, 24)
+    norm.weight, norm.bias = mx.array(known_numbers("g", (192,))), mx.array(known_numbers("b", (192,)))
+    x = mx.array(known_numbers("x", (2, 5, 192)))
+    for layer in (norm, projection):
+        trained = layer(x)
+        layer.eval()
+        np.testing.assert_allclose(np.array(layer(x)), np.array(trained), atol=2e-6)

@@ -1,5 +1,6 @@
 """From a checkpoint to a folder: the right mapping, the report, the folder written whole, and a first sentence."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -220,7 +221,12 @@ def _written(output: Path, converted: Converted) -> Iterator[str]:
         config = read_config(scratch)
         read_discriminators(scratch, config)
         if config.acoustic is not None:
-            yield _spoken(load_voice(scratch), converted.config)
+            if config.vocoder is None:
+                yield "no vocoder: it speaks by Griffin-Lim, which sounds metallic, until --vocoder gives it one"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the same, with the name of a folder that will be gone
+                voice = load_voice(scratch)
+            yield _spoken(voice, converted.config)
         elif config.vocoder is not None:
             yield _sounded(load_vocoder(scratch))
         card = voice_card(output.name, scratch, config, "", None)
