@@ -38,6 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         atomic_write_bytes(options.json, (json.dumps(report, indent=1) + "\n").encode())
 
 
+def _kernels(options: argparse.Namespace) -> dict[str, Any]:
+    from bitjets_mlx.benchmarking.kernels import benchmark_kernels, table
+
+    report = benchmark_kernels(options.seconds, options.largest)
+    print(table(report))
+    return report
+
+
 def _print_cost(voice: Path, tokens: int, frames: int) -> None:
     from bitjets_mlx.benchmarking.cost import tables
     from bitjets_mlx.config import AcousticConfig
@@ -47,14 +55,6 @@ def _print_cost(voice: Path, tokens: int, frames: int) -> None:
     if not isinstance(acoustic, AcousticConfig) or not acoustic.ternary or min(tokens, frames) < 1:
         raise BitjetsError(f"give a ternary BitJETS voice, and tokens and frames of at least 1, not {voice}.")
     print("\n\n".join(tables(acoustic, tokens, frames)))
-
-
-def _kernels(options: argparse.Namespace) -> dict[str, Any]:
-    from bitjets_mlx.benchmarking.kernels import benchmark_kernels, table
-
-    report = benchmark_kernels(options.seconds, options.largest)
-    print(table(report))
-    return report
 
 
 def _voice(options: argparse.Namespace) -> dict[str, Any]:
@@ -90,11 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     kernels.add_argument("--seconds", type=float, default=0.2, help="for each contender at each shape (0.2)")
     kernels.add_argument("--largest", type=int, default=4096, help="leave out shapes beyond this width (4096)")
     cost = commands.add_parser("cost", help="the Metal kernels' operations, bytes and launches, counted")
-    cost.add_argument("--voice", type=Path, default=VOICE, help="a voice folder (weights/duo)")
     cost.add_argument("--tokens", type=int, default=80, help="of the sentence (80)")
     cost.add_argument("--frames", type=int, default=400, help="of the sentence, 86 a second (400)")
     voice = commands.add_parser("voice", help="speaking, beside what else is installed")
-    voice.add_argument("--voice", type=Path, default=VOICE, metavar="FOLDER", help="(weights/duo)")
     voice.add_argument("--speaker", help="(the voice's first)")
     voice.add_argument("--hifigan", type=Path, metavar="FOLDER", help="also speak with this HiFi-GAN, a vocoder folder")
     voice.add_argument("--piper", type=Path, metavar="FILE", help="a voice of Piper, VOICE.onnx beside VOICE.onnx.json")
@@ -103,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=Path, metavar="PREPARED", help="what `prepare` wrote; without it, made-up clips")
     train.add_argument("--batch-size", type=_positive, default=8, help="clips an update (8)")
     train.add_argument("--updates", type=_positive, default=10, help="updates of each in a round (10)")
+    for command in (cost, voice):
+        command.add_argument("--voice", type=Path, default=VOICE, metavar="FOLDER", help="a voice folder (weights/duo)")
     for command in (voice, train):
         command.add_argument("--rounds", type=_positive, default=3, help="fresh processes of each contender (3)")
         command.add_argument("--plot", type=Path, metavar="PNG", help="draw what was measured")

@@ -1,16 +1,22 @@
-"""`python -m bitjets_mlx.benchmark kernels` on whatever backend is here."""
+"""`python -m bitjets_mlx.benchmark` on whatever backend is here."""
 
 import json
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_voice import tiny_voice
 
 from bitjets_mlx.benchmark import main
-from bitjets_mlx.benchmarking import cost, kernels
-from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.benchmarking import contenders, cost, kernels, training, voice
+from bitjets_mlx.benchmarking.contenders import Contender
+from bitjets_mlx.benchmarking.operations import vocoder_operations
+from bitjets_mlx.config import AcousticConfig, HarmonicConfig, HifiganConfig
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.evaluation.memory import peak_memory
 from bitjets_mlx.ternary import cpu, matmul
 
 CASES = (kernels.Case("linear", 3, 40, 24), kernels.Case("convolution", 7, 32, 20, 3))
@@ -73,3 +79,101 @@ def test_costs_need_a_ternary_voice(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_named_before_anything_is_measured(tmp_path: Path) -> None:
     with pytest.raises(BitjetsError, match="make it first"):
         main(["kernels", "--json", str(tmp_path / "none" / "kernels.json")])
+
+
+# -- voice and train: real processes --------------------------------------------------------------------------------
+
+TEXTS = ("Hi.", "Hello there.", "Well. Go on.")
+
+
+@pytest.mark.slow
+def test_a_voice_is_measured_beside_what_is_here_and_what_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(voice, "TEXTS", TEXTS)
+    monkeypatch.setattr(voice, "peak_gflops", lambda: 100.0)
+    monkeypatch.setattr(voice, "lacking", lambda *names: list(names))  # torch and espnet take too long to start
+    monkeypatch.setenv("PATH", str(tmp_path))  # no program is installed there
+    folder = tiny_voice(tmp_path)
+    files = ["--json", str(tmp_path / "voice.json"), "--plot", str(tmp_path / "voice.png")]
+    main(["voice", "--voice", str(folder), "--rounds", "2", "--repeat", "1", *files])
+    report = json.loads((tmp_path / "voice.json").read_text())
+    ours = report["rows"][0]
+    assert ours["name"] == "bitjets_mlx, its vocoder"
+    assert 0 < ours["warm_seconds"] < ours["cold_seconds"] < 60
+    assert len(ours["rtf"]) == 3 and all(0 < rtf < 50 for rtf in ours["rtf"])
+    assert 20 < ours["memory_mb"] < 1000
+    assert ours["disk_mb"] == pytest.approx(sum(file.stat().st_size for file in folder.iterdir()) / 1e6)
+    assert set(ours["parts"]) == {"acoustic", "vocoder"}
+    missing = {row["name"]: row["missing"] for row in report["rows"] if "missing" in row}
+    assert {"espeak-ng", "flite", "Piper", "ESPnet JETS, random weights", "PyTorch twin, its vocoder"} <= set(missing)
+    printed = capsys.readouterr().out
+    assert all(name in printed and why in printed for name, why in missing.items())
+    assert [part["part"] for part in report["operations"]] == ["acoustic model", "harmonic vocoder"]
+    assert (tmp_path / "voice.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def fake_speech(path: Path, body: str) -> Contender:
+    path.write_text(f"#!{sys.executable}\nimport sys, wave\n{body}\n")
+    path.chmod(0o755)
+    return contenders.program(path.name, "apt install it", (path.name, "--stdout"))
+
+
+def test_a_program_that_speaks_is_timed_by_its_own_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    body = (
+        "assert sys.argv[1] == '--stdout'\nwith wave.open(sys.stdout.buffer, 'wb') as file:\n"
+        "    file.setparams((1, 2, 8000, 0, 'NONE', ''))\n    file.writeframes(bytes(160) * len(sys.argv[2]))"
+    )
+    speaker = fake_speech(tmp_path / "speaker", body)
+    assert speaker.bytes >= (tmp_path / "speaker").stat().st_size
+    found = contenders.run(speaker, ["abcd", "abcdefgh"], 1, 1)
+    assert [row["audio_seconds"] for row in found["texts"]] == [0.04, 0.08]
+    assert found["cold"] > 0 and 1e6 < found["memory"] < 1e9
+
+
+def test_a_program_that_is_not_there_or_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "apt install" in contenders.program("espeak-ng", "apt install espeak-ng", ("espeak-ng",)).missing
+    with pytest.raises(BitjetsError, match="gave no WAV file"):
+        contenders.run(fake_speech(tmp_path / "mute", "pass"), ["a", "b"], 1, 1)
+
+
+def test_a_contender_that_fails_is_named_with_its_last_words() -> None:
+    with pytest.raises(BitjetsError, match=r"ours failed: .*no voice"):
+        contenders.run(Contender("ours", "bitjets", job={"voice": "/none", "vocoder": "/none"}), ["a"], 0, 1)
+
+
+def test_memory_is_that_of_the_command_alone() -> None:
+    held = np.ones(40_000_000)  # 320 MB, which a process that this one starts would be said to have
+    small = peak_memory([sys.executable, "-c", "print('hello')"])
+    large = peak_memory([sys.executable, "-c", "held = b'x' * 200_000_000"])
+    assert small < 100e6 < 200e6 < large < held.nbytes
+    with pytest.raises(BitjetsError, match="no good"):
+        peak_memory([sys.executable, "-c", "raise SystemExit('no good')"])
+
+
+def test_operations_are_those_of_the_products() -> None:
+    """HiFi-GAN V2 by hand, a frame: conv_pre, four upsamplings, 126 taps of residual blocks a stage, conv_post."""
+    channels, rates = [128, 64, 32, 16, 8], [1, 8, 64, 128, 256]
+    frame = 7 * 80 * 128 + 7 * 8 * 256
+    for i, size in enumerate((16, 16, 4, 4)):
+        frame += rates[i] * size * channels[i] * channels[i + 1] + rates[i + 1] * 126 * channels[i + 1] ** 2
+    assert vocoder_operations(HifiganConfig()) == pytest.approx(2 * frame * 22050 / 256)
+    frame = 82 * 7 * 256 + 5 * (7 * 256 + 2 * 256 * 512) + 256 * 4 * 513
+    assert vocoder_operations(HarmonicConfig()) == pytest.approx(2 * frame * 22050 / 256)
+
+
+@pytest.mark.slow
+def test_training_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training, "lacking", lambda *names: list(names))
+    files = ["--json", str(tmp_path / "train.json"), "--plot", str(tmp_path / "train.png")]
+    main(["train", "--batch-size", "2", "--updates", "1", "--rounds", "1", *files])
+    ours, twin, jets = json.loads((tmp_path / "train.json").read_text())["rows"]
+    assert ours["examples_a_second"] == pytest.approx(2 / ours["seconds"])
+    assert ours["memory_mb"] > 50
+    assert "requirements-bench" in twin["missing"] and "espnet" in jets["missing"]
+    assert twin["missing"] in capsys.readouterr().out
+    assert (tmp_path / "train.png").stat().st_size > 1000

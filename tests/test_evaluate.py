@@ -1,6 +1,8 @@
 """The evaluate command, on a tiny voice and on recordings made of harmonics."""
 
 import json
+import re
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from tiny_voice import HARMONIC, SPEAKERS, tiny_voice, vocoder_run
 
-from bitjets_mlx import evaluate
+from bitjets_mlx import evaluate, samples
 from bitjets_mlx.audio.files import read_audio
 from bitjets_mlx.data.features import extract
 from bitjets_mlx.data.prepared import Clip, PreparedData, measure_statistics, write_prepared
@@ -200,3 +203,41 @@ def test_sizes(tmp_path: Path) -> None:
     (tmp_path / "deeper").mkdir()
     (tmp_path / "deeper" / "b").write_bytes(b"12345")
     assert resources.file_sizes(tmp_path) == {"a": 3, "deeper/b": 5}
+
+
+# -- samples to listen to ------------------------------------------------------------------------------------------
+
+
+def test_samples_are_a_page_that_plays_its_own_files(voice: Path, prepared: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    (folder / "old.ogg").write_text("of an earlier voice")
+    samples.main(["--voice", str(voice), "--data", str(prepared), "--out", str(folder), "--sentences", "2"])
+    html = (folder / "index.html").read_text()
+    sounds, pictures = re.findall(r'<audio[^>]* src="([^"]+)"', html), re.findall(r'<img src="([^"]+)"', html)
+    assert len(sounds) == len(pictures) == 2 * 2 * 2  # speakers, sentences, recording and synthesis
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert files == {*sounds, *pictures, "index.html"}
+    assert "http" not in html and "Well." in html and "Go on." not in html  # nothing from elsewhere, or trained on
+    natural = soundfile.read(folder / "ben" / "01.natural.ogg")[0]
+    clip = next(clip for clip in PreparedData(prepared).clips if clip.id == "b1")
+    assert len(natural) / 48000 == pytest.approx(clip.samples / 22050, abs=0.02)
+    recorded = sentences.load_as_recorded(
+        sentences.group_takes([clip], PreparedData(prepared), tmp_path, spoken=False)[0].takes[0], 1.0
+    ).audio
+    assert np.sqrt(np.mean(natural**2)) == pytest.approx(np.sqrt(np.mean(recorded**2)), rel=0.1)
+    width, height = struct.unpack(">II", (folder / pictures[0]).read_bytes()[16:24])
+    assert height == 80 and width > 40
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [(["--sentences", "9"], "give --sentences 2 or less"), (["--data", "/none"], "no prepared data")],
+)
+def test_samples_that_cannot_be_are_refused_and_nothing_is_left(
+    voice: Path, prepared: Path, tmp_path: Path, more: list[str], sentence: str
+) -> None:
+    given = ["--voice", str(voice), "--data", str(prepared), "--out", str(tmp_path / "samples"), *more]
+    with pytest.raises(BitjetsError, match=sentence):
+        samples.main(given)
+    assert not list(tmp_path.iterdir())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mlx.utils import tree_flatten
 
 from bitjets_mlx.config import AcousticConfig, Calibration, HarmonicConfig
 from bitjets_mlx.errors import BitjetsError
@@ -15,11 +16,11 @@ from bitjets_mlx.vocoder.harmonic import envelope_matrix
 from bitjets_mlx.vocoder.noise import even_noise_table
 from bitjets_mlx.voice_folder import (
     ACOUSTIC_FILE,
-    VOCODER_FILE,
     VoiceConfig,
     build_acoustic,
     parameter_shapes,
     read_config,
+    read_vocoder,
     read_weights,
     ternary_layers,
     vocoder_to_json,
@@ -38,7 +39,8 @@ def export_for_torch(voice: Path, vocoder: Path, output: Path) -> None:
         raise BitjetsError(f"{voice}: the PyTorch twin speaks with a BitJETS of ours only: give such a voice.")
     assert sound.vocoder is not None and config.statistics is not None
     arrays = {f"acoustic.{name}": array for name, array in _acoustic_arrays(voice, config.acoustic).items()}
-    arrays |= {f"vocoder.{name}": array for name, array in read_weights(vocoder / VOCODER_FILE).items()}
+    weights: Any = tree_flatten(read_vocoder(vocoder, sound).parameters())
+    arrays |= {f"vocoder.{name}": np.array(leaf) for name, leaf in weights}
     arrays |= {"mel_mean": np.array(config.statistics.mel_mean), "mel_std": np.array(config.statistics.mel_std)}
     if isinstance(sound.vocoder, HarmonicConfig):
         arrays |= {"envelope": envelope_matrix(sound.vocoder.n_mels), "noise": np.array(even_noise_table())}

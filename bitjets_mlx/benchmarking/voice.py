@@ -168,8 +168,9 @@ def _operations(plan: Plan, rows: Sequence[dict[str, Any]], peak: float) -> list
     own, other = by_name["bitjets_mlx, its vocoder"], by_name["bitjets_mlx, HiFi-GAN"]
     found = []
     if isinstance(config.acoustic, AcousticConfig):
-        frames = round(own["audio_seconds"][FIRST] * 22050 / 256)
-        found.append(("acoustic model", acoustic_operations(config.acoustic, frames), own["parts"]["acoustic"]))
+        frames, tokens = round(own["audio_seconds"][FIRST] * 22050 / 256), sum(map(len, _tokens(plan.voice)[FIRST]))
+        count = acoustic_operations(config.acoustic, tokens, frames)
+        found.append(("acoustic model", count, own["parts"]["acoustic"]))
     for folder, row in ((plan.voice, own), (plan.hifigan, other)):
         if folder is not None:
             found.append((_vocoder_name(read_config(folder)), _vocoder_operations(folder), row["parts"]["vocoder"]))
