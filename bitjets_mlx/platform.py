@@ -69,9 +69,7 @@ def _choose_kernels() -> None:
 
 def _numpy_openblas() -> str:
     """Load numpy's OpenBLAS and the stub that gives its functions their standard names."""
-    spec = importlib.util.find_spec("numpy")
-    folder = Path(spec.origin).parent.parent / "numpy.libs" if spec and spec.origin else Path()
-    libraries = sorted(folder.glob("libscipy_openblas64_*.so"))
+    libraries = _numpy_libraries()
     if not libraries:
         return _hint("numpy's wheel brings no OpenBLAS here; install libopenblas0")
     try:
@@ -80,6 +78,14 @@ def _numpy_openblas() -> str:
     except (OSError, subprocess.CalledProcessError) as error:
         return _hint(f"numpy's OpenBLAS could not be used ({error}); install libopenblas0 or a C compiler")
     return f"numpy's {libraries[0].name}"
+
+
+@functools.cache
+def _numpy_libraries() -> list[Path]:
+    """The OpenBLAS inside numpy's Linux wheel."""
+    spec = importlib.util.find_spec("numpy")
+    folder = Path(spec.origin).parent.parent / "numpy.libs" if spec and spec.origin else Path()
+    return sorted(folder.glob("libscipy_openblas64_*.so"))
 
 
 def compiled_library(name: str, source: str, flags: tuple[str, ...] = ()) -> Path:
@@ -150,15 +156,19 @@ def _hint(reason: str) -> str:
 
 
 def set_blas_threads(threads: int) -> None:
-    """How many threads one matrix product may use (OpenBLAS only; nothing happens with another BLAS).
+    """How many threads one matrix product may use, of MLX's BLAS and of numpy's (OpenBLAS only).
 
     Training on the CPU backend runs shards of a batch on streams of their own, one thread each.
     """
-    process = ctypes.CDLL(None)
-    for name in ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads"):
-        if hasattr(process, name):
-            getattr(process, name)(ctypes.c_int(threads))
-            return
+    for function in _blas_functions("set_num_threads"):
+        function(ctypes.c_int(threads))
+
+
+def _blas_functions(name: str) -> list[Any]:
+    """OpenBLAS's function of that name, of every copy in this process: MLX's and numpy's need not be the same."""
+    names = (f"scipy_openblas_{name}64_", f"openblas_{name}")
+    libraries = [ctypes.CDLL(None), *(ctypes.CDLL(str(path)) for path in _numpy_libraries())]
+    return [getattr(library, name) for library in libraries for name in names if hasattr(library, name)]
 
 
 @contextlib.contextmanager
@@ -168,9 +178,7 @@ def one_blas_thread() -> Iterator[None]:
     The products of speaking are so small that more threads gain little on an idle machine, and on a busy one their
     waiting for each other makes everything tens of times slower.
     """
-    process = ctypes.CDLL(None)
-    names = ("scipy_openblas_get_num_threads64_", "openblas_get_num_threads")
-    before = next((getattr(process, name)() for name in names if hasattr(process, name)), 1)
+    before = max((function() for function in _blas_functions("get_num_threads")), default=1)
     if before > 1:
         set_blas_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""Speed of our acoustic training step and forward pass beside the PyTorch twin's, in one interleaved run.
+"""Speed of our acoustic training step beside the PyTorch twin's, in one interleaved run (speaking: compare_forward.py).
 
     pip install -r requirements.txt -r requirements-bench.txt
     python scripts/compare_training.py [--data PREPARED] [--updates 20]
@@ -30,13 +30,13 @@ import torch
 import torch_twin
 from torch_twin import TorchBitJets, TorchTraining
 
-from bitjets_mlx.acoustic.model import BitJets, length_mask, whole_durations
 from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.data.features import Features
 from bitjets_mlx.data.prepared import Clip, PreparedData, measure_statistics, write_prepared
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training import acoustic_stage
 from bitjets_mlx.training.acoustic_stage import AcousticStage, AcousticTraining
+from bitjets_mlx.training.batches import MicroBatch
 
 FRAMES = (77, 175, 205, 232, 253, 277, 304, 332, 378, 550)  # deciles of the real clips
 FRAMES_PER_TOKEN = 6.0
@@ -48,7 +48,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a prepared folder; without it, made-up clips")
     parser.add_argument("--updates", type=int, default=20, help="updates of each (default 20)")
-    parser.add_argument("--sentences", type=int, default=20, help="forward passes of each (default 20)")
     options = parser.parse_args()
     torch.set_num_threads(cpu_cores())
     torch.manual_seed(0)
@@ -61,7 +60,6 @@ def main() -> None:
         twin.load(stage.parameters)
         print(f"{cpu_cores()} cores, MLX {mx.__version__} with {fast_blas()}, torch {torch.__version__}")
         report("training step, batch 8", *compare_updates(stage, TorchTraining(twin, training), options.updates))
-        report("acoustic forward", *compare_speaking(stage, twin, options.sentences))
 
 
 def compare_updates(stage: AcousticStage, twin: TorchTraining, updates: int) -> tuple[Times, Times]:
@@ -85,40 +83,11 @@ def compare_updates(stage: AcousticStage, twin: TorchTraining, updates: int) -> 
         with watched(our_places) as parts:
             stage.update(number)
         take(ours, parts)
+        longest = MicroBatch(shape.clips, *(max(len(item[name]) for item in items) for name in ("mel", "tokens")))
         with watched(their_places) as parts:
-            twin.update(number, items, shape, rate=1e-4)
+            twin.update(number, items, longest, rate=1e-4)
         take(theirs, parts)
     return warm(ours), warm(theirs)
-
-
-def compare_speaking(stage: AcousticStage, twin: TorchBitJets, sentences: int) -> tuple[Times, Times]:
-    """Seconds of encoder, predictors and decoder over single utterances with their recorded durations."""
-    model = stage.validation.model
-    model.update(stage.parameters)
-    model.eval()
-    twin.load(stage.parameters)
-    twin.eval()
-    ours, theirs = defaultdict(list), defaultdict(list)
-    for number in range(sentences + 2):
-        item = stage.reader.micro_batches(number)[0][0][0]
-        tokens, speaker, frames = item["tokens"][None], item["speaker"][None], len(item["mel"])
-        durations = np.full(tokens.shape, frames // tokens.shape[1], dtype=np.float32)
-        with watched([]) as parts:
-            speak(model, mx.array(tokens), mx.array(speaker), mx.array(durations))
-        take(ours, parts)
-        with watched([]) as parts, torch.inference_mode():
-            twin(torch.from_numpy(tokens), torch.from_numpy(speaker), torch.from_numpy(durations))
-        take(theirs, parts)
-    return warm(ours), warm(theirs)
-
-
-def speak(model: BitJets, tokens: mx.array, speakers: mx.array, durations: mx.array) -> None:
-    """tokens (1, N), speakers (1,), durations (1, N) in frames: everything a voice asks the acoustic model for."""
-    mask = mx.ones((*tokens.shape, 1))
-    states = model.encode(tokens, speakers, mask)
-    variance = model.predict_variance(states, mask)
-    frame_mask = length_mask(durations.sum(axis=1), int(durations.sum()))
-    mx.eval(whole_durations(variance.log_durations, mask), model.decode(states, variance, durations, mask, frame_mask))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The C kernels of speaking: every set of instructions and number of threads against plain MLX and numpy."""
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -10,11 +11,14 @@ import pytest
 from bitjets_mlx.acoustic.cpu_attention import attention_plain
 from bitjets_mlx.acoustic.variance import UPSAMPLING_DELTA, gaussian_upsampling
 from bitjets_mlx.ternary import cpu
-from bitjets_mlx.ternary.matmul import RMS_EPS
+from bitjets_mlx.ternary.matmul import RMS_EPS, VARIABLE, scaled_taps, tap_sums
 from bitjets_mlx.ternary.quantise import int8_activations
+from bitjets_mlx.voice import load_voice
+from bitjets_mlx.voice_folder import ternary_layers
 
 pytestmark = pytest.mark.skipif(not cpu.available(), reason="needs x86-64 with AVX2 and a C compiler")
 
+VOICE = Path(__file__).resolve().parents[1] / "weights" / "duo"
 PLAIN = ("-DBITJETS_PLAIN",)
 INSTRUCTIONS = pytest.mark.parametrize("options", [(), ("-mno-avx512f",), PLAIN], ids=["best", "AVX2", "plain"])
 THREADS = pytest.mark.parametrize("threads", [1, 2, 5])
@@ -63,6 +67,26 @@ def test_layers_multiply_what_quantisation_gives() -> None:
     np.testing.assert_allclose(inverse, 1.0 / np.array(scale)[..., 0], rtol=1e-6)
     away = np.abs(np.abs(np.array(normed * scale) % 1.0) - 0.5) > 1e-4
     assert away.mean() > 0.99 and np.array_equal(found[away], np.array(whole)[away])
+
+
+@pytest.mark.skipif(not VOICE.is_dir(), reason="weights/duo is not in this checkout")
+def test_every_layer_of_the_voice_has_the_sums_of_its_expanded_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """int8 codes in C against fp32 trits and exact sums, given the integers that the kernel multiplies."""
+    held = {}
+    for backend in ("cpu", "blas"):
+        monkeypatch.setenv(VARIABLE, backend)
+        held[backend] = ternary_layers(load_voice(VOICE)._acoustic)
+    assert len(held["cpu"]) == 30
+    for name, layer in held["cpu"].items():
+        expanded = held["blas"][name]
+        x = random(1, 30, layer.gain.size, seed=len(name))
+        mask = mx.ones((1, 30, 1))
+        integers, inverse = cpu.quantise(x, mask, layer.gain, RMS_EPS)
+        sums = tap_sums(mx.array(integers.astype(np.float32)), expanded.weight)
+        expected = (
+            scaled_taps(sums, 1.0 / mx.array(inverse)[..., None], layer.bias.size) * expanded.beta + expanded.bias
+        )
+        np.testing.assert_allclose(np.array(layer(x, mask)), np.array(expected), rtol=1e-5, atol=1e-5)
 
 
 @INSTRUCTIONS

@@ -1,0 +1,61 @@
+"""`scripts/compare_forward.py`: ours and PyTorch's outputs are equal but for ties, and a wrong weight is noticed."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitjets_mlx.ternary import cpu
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install -r requirements-bench.txt")
+if not cpu.available():
+    pytest.skip("needs x86-64 with AVX2 and a C compiler", allow_module_level=True)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+import compare_forward as compare  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def sides() -> tuple[Any, Any, Any, Any]:
+    """The shipped voice, its tokens for a short sentence, its twin, and the same tokens."""
+    voice = compare.held_for("cpu", compare.VOICE)
+    tokens = voice._tokens(voice.sentences(compare.SENTENCES["1 s"])[0])
+    return voice, tokens, compare.torch_twin(compare.VOICE), torch.tensor(tokens[0].tolist())
+
+
+def test_outputs_are_equal_but_for_ties(sides: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare.says_the_same(*sides)
+    printed = capsys.readouterr().out
+    assert "each of 30 layers" in printed and "0 differ and are no ties" in printed
+
+
+def test_one_wrong_weight_is_noticed(sides: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    weight = sides[2].decoder[1].expand.weight
+    right = weight[0, 0].item()
+    weight[0, 0] = right + 0.05
+    try:
+        assert not compare.says_the_same(*sides)
+    finally:
+        weight[0, 0] = right
+
+
+def test_the_report_has_speeds_shares_and_parts(sides: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    voice, tokens, twin, theirs = sides
+    contenders: dict[str, Any] = {
+        "packed": lambda: compare.speak(voice, tokens),
+        "fp32": lambda: compare.speak(voice, tokens),
+        "PyTorch": lambda: compare.twin_speaks(twin, theirs),
+    }
+    times = compare.in_turns(contenders, 2)
+    compare.report(voice, tokens.shape[1], 100, times, compare.parts(contenders["packed"]))
+    printed = capsys.readouterr().out
+    for word in (
+        "x as fast as PyTorch",
+        "of what sgemm reaches",
+        "ternary layers",
+        "attention",
+        "upsampling",
+        "the rest",
+    ):
+        assert word in printed
