@@ -35,7 +35,7 @@ if [ -e "$run/config.json" ]; then
 fi
 # Later flags win; those that a run was begun with may be given again when it goes on.
 "$python" -m bitjets_mlx.train --stage vocoder --vocoder hifigan-v3 --data "$work/prepared" --out "$run" \
-  --pesq --validate-every 500 "${plan[@]}" ${1+"$@"} ${begun[@]+"${begun[@]}"}
+  --pesq --validate-every 250 "${plan[@]}" ${1+"$@"} ${begun[@]+"${begun[@]}"}
 "$python" -m bitjets_mlx.report "$run"
 "$python" -m bitjets_mlx.pack --vocoder "$run" --output "$work/hifigan_voice"
 "$python" -m bitjets_mlx.evaluate --voice "$work/hifigan_voice" --data "$work/prepared" --split validation \
