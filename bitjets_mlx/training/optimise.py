@@ -2,7 +2,7 @@
 
 import ctypes
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -18,12 +18,13 @@ from bitjets_mlx.training.shards import compiled, in_threads
 
 Tree = Any
 Scalars = tuple[float, float, float, float, float]
-Moved = tuple[mx.array, mx.array, mx.array, mx.array]
+Moved = Sequence[mx.array]  # parameter, first and second moment, EMA
 SOURCE = Path(__file__).parent / "kernels" / "adamw.c"
 ENDS = ("", "", ".m", ".v", "")  # of the names of parameter, gradient, moments, EMA
 EMA_WARM_UP = 20.0
 ADAM_EPS = 1e-8
 SMALL = 16384  # elements
+PARTS = 4  # of the norm's sum, whatever the cores: they must not decide over its last bit
 
 
 def tree_add(first: Tree, second: Tree) -> Tree:
@@ -45,7 +46,8 @@ def global_norm(tree: Tree) -> float:
     """The L2 norm of all leaves together; the order of the sum, and so its last bit, depends on names alone."""
     arrays = [leaf.astype(mx.float32) for _, leaf in leaves(tree)]
     if prefers_kernels(arrays[0], SOURCE):
-        return math.sqrt(math.fsum(in_threads(_sum_of_squares, on_host(*arrays))))
+        given = on_host(*arrays)
+        return math.sqrt(math.fsum(in_threads(_sum_of_squares, [given[i::PARTS] for i in range(PARTS)])))
     return scalar(mx.sqrt(mx.sum(mx.stack([mx.sum(mx.square(array)) for array in arrays]))))
 
 
@@ -127,7 +129,11 @@ class Optimizer:
         """`_adamw` of every group: in C, on all cores, or as MLX has it."""
         if prefers_kernels(groups[0][0], SOURCE):
             constants = np.array([*self.betas, ADAM_EPS, *scalars], dtype=np.float32)
-            yield from in_threads(partial(_adamw_kernels, constants), [on_host(*group) for group in groups])
+            results = [[mx.zeros(group[0].shape) for _ in range(4)] for group in groups]
+            mx.eval(results)  # written to in place: numpy's arrays would have to be copied
+            work = [(on_host(*group), list(map(np.asarray, new))) for group, new in zip(groups, results, strict=True)]
+            in_threads(partial(_adamw_kernels, constants), work)
+            yield from results
             return
         for group in groups:
             moved = self._plain(*group, *[mx.array(value, dtype=mx.float32) for value in scalars])
@@ -185,20 +191,21 @@ def _adamw(
     return parameter, first, second, ema + share * (parameter - ema)
 
 
-def _adamw_kernels(constants: np.ndarray, given: list[np.ndarray]) -> Moved:
-    """`_adamw` in one pass."""
+def _adamw_kernels(constants: np.ndarray, work: tuple[list[np.ndarray], list[np.ndarray]]) -> None:
+    """`_adamw` in one pass: of the first arrays, into the second ones."""
     kernels = training_kernels(SOURCE)
     assert kernels is not None
-    moved = [np.empty_like(given[0]) for _ in range(4)]
+    given, moved = work
     kernels.bitjets_adamw(*map(pointer, (*given, *moved)), ctypes.c_long(moved[0].size), pointer(constants))
-    return cast(Moved, tuple(map(mx.array, moved)))
 
 
-def _sum_of_squares(values: np.ndarray) -> float:
-    kernels, total = training_kernels(SOURCE), ctypes.c_double()
+def _sum_of_squares(arrays: list[np.ndarray]) -> float:
+    kernels, total, whole = training_kernels(SOURCE), ctypes.c_double(), 0.0
     assert kernels is not None
-    kernels.bitjets_sum_of_squares(pointer(values), ctypes.c_long(values.size), ctypes.byref(total))
-    return total.value
+    for values in arrays:
+        kernels.bitjets_sum_of_squares(pointer(values), ctypes.c_long(values.size), ctypes.byref(total))
+        whole += total.value
+    return whole
 
 
 def learning_rate(update: int, updates: int, peak: float, warm_up: int, hold: float, final: float) -> float:
