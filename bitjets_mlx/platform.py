@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -121,18 +121,22 @@ KERNEL_FLAGS = (
 )
 
 
+def kernel_library(name: str, sources: Sequence[Path], flags: tuple[str, ...]) -> ctypes.CDLL | None:
+    """C files, one after the other, as a loaded library; None where it cannot be compiled."""
+    try:
+        source = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+        return ctypes.CDLL(str(compiled_library(name, source, flags)))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 @functools.cache
 def training_kernels(source: Path) -> ctypes.CDLL | None:
     """Loops of training that MLX's CPU backend has none for, compiled on first use; None where no compiler is.
 
     On Linux only, where that backend is what a machine without a CUDA card trains on. Every function returns nothing.
     """
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        return ctypes.CDLL(str(compiled_library(source.stem, source.read_text(encoding="utf-8"), KERNEL_FLAGS)))
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    return kernel_library(source.stem, [source], KERNEL_FLAGS) if sys.platform.startswith("linux") else None
 
 
 def pointer(array: Any) -> ctypes.c_void_p:

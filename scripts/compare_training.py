@@ -30,16 +30,14 @@ import torch
 import torch_twin
 from torch_twin import TorchBitJets, TorchTraining
 
+from bitjets_mlx.benchmarking.training import made_up_data
 from bitjets_mlx.config import AcousticConfig
-from bitjets_mlx.data.features import Features
-from bitjets_mlx.data.prepared import Clip, PreparedData, measure_statistics, write_prepared
+from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training import acoustic_stage
 from bitjets_mlx.training.acoustic_stage import AcousticStage, AcousticTraining
 from bitjets_mlx.training.batches import MicroBatch
 
-FRAMES = (77, 175, 205, 232, 253, 277, 304, 332, 378, 550)  # deciles of the real clips
-FRAMES_PER_TOKEN = 6.0
 Times = dict[str, list[float]]
 
 
@@ -143,29 +141,6 @@ def report(what: str, ours: Times, theirs: Times) -> None:
     for title, times in (("ours", ours), ("PyTorch", theirs)):
         for name in sorted(times.keys() - {"whole", "processor"}):
             print(f"  {title:8s}{np.median(times[name]) * 1000:8.1f} ms  {name}")
-
-
-def made_up_data(folder: Path) -> PreparedData:
-    """A prepared folder of noise whose clips are as long as real ones."""
-    random = np.random.default_rng(0)
-    clips, features = [], []
-    for index in range(192):
-        frames = int(np.interp(random.uniform(0, len(FRAMES) - 1), range(len(FRAMES)), FRAMES))
-        clip = Features(
-            mel=random.normal(size=(frames, 80)).astype(np.float32),
-            log_f0=random.normal(5.0, 0.2, frames).astype(np.float32),
-            voiced=random.uniform(size=frames) < 0.6,
-            energy=random.normal(size=frames).astype(np.float32),
-            audio=np.zeros(frames * 256, dtype=np.int16),
-        )
-        name = f"clip{index:04d}"
-        np.savez(folder / f"{name}.npz", **vars(clip))
-        phonemes = tuple(map(str, random.choice(SYMBOLS[1:], int(frames / FRAMES_PER_TOKEN))))
-        split = "train" if index % 16 else "validation"
-        clips.append(Clip(name, "nobody", "", phonemes, split, frames, frames * 256, f"{name}.npz"))
-        features.append(("nobody", clip))
-    write_prepared(folder, ("nobody",), SYMBOLS, measure_statistics(features, ("nobody",), (1.0,)), clips)
-    return PreparedData(folder)
 
 
 if __name__ == "__main__":

@@ -131,9 +131,11 @@ def only_sentences(checkpoint: Path, config: Path, output: Path) -> bool:
 def test_lies_in_config_json(tmp_path: Path) -> None:
     values = json.loads(CONFIGS["hifigan"].read_text())
     for name in values:
+        converted = []
         for lie in LIES:
             (tmp_path / "c.json").write_text(json.dumps(values | {name: lie}))
-            only_sentences(DATA / "hifigan_v3_old.pt", tmp_path / "c.json", tmp_path / "v")
+            converted.append(only_sentences(DATA / "hifigan_v3_old.pt", tmp_path / "c.json", tmp_path / "v"))
+        assert sum(converted) <= 3, name  # a few say nothing false, such as null
 
 
 @pytest.mark.slow
@@ -145,10 +147,12 @@ def test_lies_in_config_yaml(tmp_path: Path) -> None:
     values = yaml.safe_load(CONFIGS["espnet-jets"].read_text())
     parameters = values["tts_conf"]["generator_params"]
     for name in {**DEFAULTS}:
+        converted = []
         for lie in LIES:
             values["tts_conf"]["generator_params"] = parameters | {name: lie}
             (tmp_path / "c.yaml").write_text(json.dumps(values))  # JSON is YAML
-            only_sentences(DATA / "jets.pth", tmp_path / "c.yaml", tmp_path / "v")
+            converted.append(only_sentences(DATA / "jets.pth", tmp_path / "c.yaml", tmp_path / "v"))
+        assert sum(converted) <= 5, name  # a few say nothing false, such as that there are no speaker vectors
     values["tts_conf"]["generator_params"] = parameters
     for lie in LIES:
         for changed in (values | {"token_list": lie}, values | {"tts_conf": lie}, values | {"tts": lie}, lie):

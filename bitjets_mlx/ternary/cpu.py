@@ -8,14 +8,13 @@ graph, on all cores; nothing but waiting for a core is lost where others want th
 import ctypes
 import functools
 import platform as machine
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.platform import KERNEL_FLAGS, compiled_library, cpu_cores, cpu_flags
+from bitjets_mlx.platform import KERNEL_FLAGS, cpu_cores, cpu_flags, kernel_library
 
 NAMES = ("threads", "layer", "attention", "upsampling")  # threads first: the others use it
 SOURCES = [Path(__file__).parent / "kernels" / f"cpu_{name}.c" for name in NAMES]
@@ -45,10 +44,8 @@ def library(*options: str) -> ctypes.CDLL | None:
     """The compiled kernel, or None where it cannot be had. `options` are more flags for the compiler."""
     if machine.machine() not in ("x86_64", "AMD64") or "avx2" not in cpu_flags():
         return None
-    try:
-        source = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
-        loaded = ctypes.CDLL(str(compiled_library("speaking", source, (*FLAGS, *options))))
-    except (OSError, subprocess.CalledProcessError):
+    loaded = kernel_library("speaking", SOURCES, (*FLAGS, *options))
+    if loaded is None:
         return None
     for name, result, arguments in _FUNCTIONS:
         function = getattr(loaded, name)

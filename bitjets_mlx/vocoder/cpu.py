@@ -8,7 +8,6 @@ are for speaking alone: no gradients. The plain form of what they compute is `hi
 import ctypes
 import functools
 import os
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-from bitjets_mlx.platform import compiled_library, cpu_cores
+from bitjets_mlx.platform import cpu_cores, kernel_library
 
 FOLDER = Path(__file__).parent / "kernels"
 SOURCES = ("convolution.c", "hifigan.c", "harmonic.c")
@@ -40,10 +39,8 @@ _SIGNATURES = {
 @functools.cache
 def library(*options: str) -> ctypes.CDLL | None:
     """The compiled kernels, or None where there is no C compiler. `options` are more flags for it."""
-    source = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SOURCES)
-    try:
-        loaded = ctypes.CDLL(str(compiled_library("vocoder", source, (*FLAGS, *options))))
-    except (OSError, subprocess.CalledProcessError):
+    loaded = kernel_library("vocoder", [FOLDER / name for name in SOURCES], (*FLAGS, *options))
+    if loaded is None:
         return None
     for name, (result, arguments) in _SIGNATURES.items():
         getattr(loaded, name).restype = result
