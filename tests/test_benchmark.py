@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -114,7 +115,10 @@ def test_a_voice_is_measured_beside_what_is_here_and_what_is_missing_is_named(
 
 
 def fake_speech(path: Path, body: str) -> Contender:
-    path.write_text(f"#!{sys.executable}\nimport sys, wave\n{body}\n")
+    code = path.with_suffix(".py")
+    code.write_text(f"import sys, wave\n{body}\n")
+    start = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(code))} "$@"\n'  # "#!" knows no spaces
+    path.write_text(start)
     path.chmod(0o755)
     return contenders.program(path.name, "apt install it", (path.name, "--stdout"))
 

@@ -17,8 +17,6 @@ RESOLUTIONS = ((256, 64), (512, 128))  # (n_fft, hop)
 WIDTH = 200.0  # Hz on either side over which power is averaged: about as wide as a harmonic
 ROUNDS = 20
 EXPONENT = 0.8  # how far a round goes towards even amplitudes
-
-
 STEPS = 24.0  # of the file's int8, a standard deviation
 FILE = Path(__file__).with_name("even_noise.npy")
 
