@@ -134,7 +134,8 @@ def kernel_library(name: str, sources: Sequence[Path], flags: tuple[str, ...]) -
 def training_kernels(source: Path) -> ctypes.CDLL | None:
     """Loops of training that MLX's CPU backend has none for, compiled on first use; None where no compiler is.
 
-    On Linux only, where that backend is what a machine without a CUDA card trains on. Every function returns nothing.
+    On Linux only, where that backend is what a machine without a CUDA card trains on. Functions return an int, or
+    nothing.
     """
     return kernel_library(source.stem, [source], KERNEL_FLAGS) if sys.platform.startswith("linux") else None
 

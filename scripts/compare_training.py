@@ -65,8 +65,7 @@ def compare_updates(stage: AcousticStage, twin: TorchTraining, updates: int) -> 
     ours, theirs = defaultdict(list), defaultdict(list)
     our_places = [
         (acoustic_stage, "collate", "padding and prior"),
-        (stage, "align", "alignment, the aligner's forward pass included"),
-        (stage, "gradients", "losses and gradients, alignment included"),
+        (stage, "gradients", "losses and gradients, search included"),
         (stage.optimizer, "step", "clipping, AdamW, EMA"),
     ]
     their_places = [

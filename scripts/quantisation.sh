@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# scripts/quantisation.sh PREPARED WORK [UPDATES]: the runs and evaluations behind docs/quantisation.md (WORK takes
-# 1 GB). About three hours on two cores with the default of 600 updates. Killed, it goes on when called again.
+# scripts/quantisation.sh PREPARED WORK [UPDATES]: the runs, evaluations and sounds behind docs/quantisation.md (WORK
+# takes 1 GB). About three hours on two cores with the default of 600 updates. Killed, it goes on when called again.
 set -eu
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 . "$root/scripts/setup.sh"
@@ -32,6 +32,23 @@ measure() {
   "$python" -m bitjets_mlx.evaluate --voice "$work/$name.voice" --data "$data" --json "$work/$name.json"
 }
 
+# speak NAME flags of generate...: docs/quantisation/NAME_<speaker>.ogg.
+speak() {
+  local name="$1" speaker wav="$work/sample.wav"
+  shift
+  for speaker in kathleen lj; do
+    "$python" -m bitjets_mlx.generate "$@" --speaker "$speaker" --output "$wav" \
+      --text "A voice of a few megabytes, with weights of minus one, zero and one, runs anywhere."
+    "$python" - "$wav" "$root/docs/quantisation/${name}_$speaker.ogg" << 'EOF'
+import sys
+
+import soundfile
+
+soundfile.write(sys.argv[2], *soundfile.read(sys.argv[1]), format="OGG", subtype="VORBIS")
+EOF
+  done
+}
+
 # The acoustic model: one start in full precision, then as many updates again at each precision.
 acoustic="acoustic --accumulate 2 --learning-rate 1e-3 --updates $updates --decoder-dropout 0.1"
 train jets_fp $acoustic --full-precision --init "$root/weights/duo_trainable"
@@ -54,5 +71,13 @@ train stage_8 $vocoder --updates "$third" --weight-bits 8 --init "$root/weights/
 train stage_4 $vocoder --updates "$third" --weight-bits 4 --init "$work/stage_8"
 train vocoder_staged $vocoder --updates "$third" --weight-bits 1.58 --init "$work/stage_4"
 measure vocoder_staged --vocoder "$work/vocoder_staged"
+
+mkdir -p "$root/docs/quantisation"
+for name in full-precision 4 ternary; do
+  speak "acoustic_$name" --voice "$work/acoustic_$name.voice"
+done
+for name in full 8 4 1.58 staged; do
+  speak "vocoder_$name" --voice "$root/weights/duo" --vocoder "$work/vocoder_$name.voice"
+done
 
 "$python" "$root/scripts/quantisation_tables.py" "$work"

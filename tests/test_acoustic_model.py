@@ -80,7 +80,7 @@ def run(model: BitJets, batch: AcousticBatch, amount: Amount = None) -> tuple[Va
     """Everything the model computes, with the alignment it finds."""
     mask = length_mask(batch.token_lengths, batch.tokens.shape[1])
     frame_mask = length_mask(batch.frame_lengths, batch.mel.shape[1])
-    alignment, _ = align_on_host(batch, *align_scores(model, batch))
+    alignment = align_on_host(batch, *align_scores(model, batch))
     states = model.encode(batch.tokens, batch.speakers, mask, amount)
     variance = model.predict_variance(states, mask, amount)
     frames = model.decode(states, variance, alignment.durations, mask, frame_mask, amount)
@@ -88,7 +88,7 @@ def run(model: BitJets, batch: AcousticBatch, amount: Amount = None) -> tuple[Va
 
 
 def loss_of(model: BitJets, batch: AcousticBatch, amount: Amount, counts: Counts | None = None) -> mx.array:
-    alignment, _ = align_on_host(batch, *align_scores(model, batch))
+    alignment = align_on_host(batch, *align_scores(model, batch))
     counts = counts or Counts(*counts_of(batch))
     return acoustic_loss(model, batch, alignment, counts, AcousticLossWeights(), amount, mx.array(1.0), None)[0]
 
@@ -218,10 +218,29 @@ def test_token_means_against_a_plain_loop() -> None:
 # -- losses --------------------------------------------------------------------------------------------------------
 
 
+def test_alignment_found_on_the_way_is_the_one_found_apart() -> None:
+    model, batch = small_model(), small_batch()
+    counts = Counts(*counts_of(batch))
+
+    def losses(alignment: Alignment | None) -> dict[str, np.ndarray]:
+        def loss(parameters: dict) -> tuple[mx.array, dict[str, mx.array]]:
+            model.update(parameters)
+            return acoustic_loss(model, batch, alignment, counts, AcousticLossWeights(), None, mx.array(1.0), None)
+
+        (total, named), gradients = mx.value_and_grad(loss)(model.parameters())
+        return {name: np.array(value) for name, value in tree_flatten({"": total, "losses": named, "of": gradients})}
+
+    apart, on_the_way = losses(align_on_host(batch, *align_scores(model, batch))), losses(None)
+    assert apart["losses.forward_sum"] > 0.0
+    assert apart.keys() == on_the_way.keys()
+    for name, value in apart.items():
+        np.testing.assert_array_equal(on_the_way[name], value, err_msg=name)
+
+
 def test_gradients_of_the_losses_against_finite_differences() -> None:
     """Without quantisation, whose gradient is straight-through by design; one direction a tensor."""
     model, batch = small_model(), small_batch()
-    alignment, _ = align_on_host(batch, *align_scores(model, batch))
+    alignment = align_on_host(batch, *align_scores(model, batch))
     counts = Counts(*counts_of(batch))
 
     def loss(parameters: dict) -> mx.array:
@@ -253,7 +272,7 @@ def test_losses_of_shards_add_up_to_those_of_the_batch() -> None:
     parameters = model.parameters()
 
     def gradient(part: AcousticBatch) -> tuple[mx.array, dict]:
-        alignment, _ = align_on_host(part, *align_scores(model, part))
+        alignment = align_on_host(part, *align_scores(model, part))
 
         def loss(parameters: dict) -> mx.array:
             model.update(parameters)
@@ -309,7 +328,7 @@ def test_bf16_really_computes_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> No
     gradients = {}
     for dtype in (mx.float32, mx.bfloat16):
         model, batch = small_model(dtype), small_batch()
-        alignment, _ = align_on_host(batch, *align_scores(model, batch))
+        alignment = align_on_host(batch, *align_scores(model, batch))
 
         def loss(parameters: dict, model: BitJets = model, alignment: Alignment = alignment) -> mx.array:
             model.update(parameters)

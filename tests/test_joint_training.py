@@ -113,7 +113,7 @@ class Whole:
         shards = made.micro_batches(0)[0]
         self.batch, self.segments = shards[0]
         self.counts = Counts(*counts_of(self.batch))
-        self.alignment = made.acoustic.align([batch for batch, _ in shards], self.counts)[0][0]
+        self.alignment = made.acoustic.align([batch for batch, _ in shards])[0]
 
     def __call__(self, parameters: Any, amount: float = 0.0) -> tuple[mx.array, mx.array]:
         """(the acoustic model's own loss, the waveform's)."""

@@ -197,7 +197,9 @@ def arguments_of(made: Stage, frames: int) -> tuple[Any, ...]:
     items = [read_clip(made.reader.data, clip) for clip in made.reader.clips[:2]]
     clips = collate(items, padded_shape((), frames, 16))
     path = mx.zeros(clips.prior.shape)
-    alignment = acoustic_losses.Alignment(path, mx.ones(clips.tokens.shape), mx.pad(path, [(0, 0), (0, 0), (1, 0)]))
+    alignment = acoustic_losses.Alignment(
+        path, mx.ones(clips.tokens.shape), mx.pad(path, [(0, 0), (0, 0), (1, 0)]), mx.array(0.0)
+    )
     return made.parameters, clips, alignment, (mx.array(1.0),) * 4, mx.array(1.0), mx.array(1.0), key
 
 

@@ -52,6 +52,7 @@ class Alignment(NamedTuple):
     path: mx.array  # (B, T, N) one-hot
     durations: mx.array  # (B, N) frames
     forward_sum_gradient: mx.array  # (B, T, N + 1), d loss / d log-probabilities
+    forward_sum: mx.array  # (), that loss, summed over the micro-batch
 
 
 class Counts(NamedTuple):
@@ -75,15 +76,15 @@ def align_scores(model: AcousticModel, batch: AcousticBatch) -> tuple[mx.array, 
     return scores, with_blank(scores)
 
 
-def align_on_host(batch: AcousticBatch, scores: mx.array, with_blank: mx.array) -> tuple[Alignment, float]:
-    """The best path, the gradient of the forward-sum loss, and the loss itself, summed over the batch."""
+def align_on_host(batch: AcousticBatch, scores: mx.array, with_blank: mx.array) -> Alignment:
+    """The best path, the forward-sum loss and its gradient."""
     mx.eval(batch, scores, with_blank)
     lengths = np.array(batch.token_lengths), np.array(batch.frame_lengths)
     durations = monotonic_search(np.asarray(scores), *lengths)
     losses, gradient = forward_sum(np.asarray(with_blank), *lengths)
     path = path_matrix(durations, scores.shape[1])
-    alignment = Alignment(mx.array(path), mx.array(durations.astype(np.float32)), mx.array(gradient))
-    return alignment, float(losses.sum())
+    length = durations.astype(np.float32)
+    return Alignment(mx.array(path), mx.array(length), mx.array(gradient), mx.array(np.float32(losses.sum())))
 
 
 def recorded_variance(batch: AcousticBatch, alignment: Alignment) -> Variance:
@@ -99,7 +100,7 @@ def recorded_variance(batch: AcousticBatch, alignment: Alignment) -> Variance:
 def acoustic_loss(
     model: AcousticModel,
     batch: AcousticBatch,
-    alignment: Alignment,
+    alignment: Alignment | None,
     counts: Counts,
     weights: AcousticLossWeights,
     amount: Amount,
@@ -113,7 +114,7 @@ def acoustic_loss(
 def acoustic_loss_and_frames(
     model: AcousticModel,
     batch: AcousticBatch,
-    alignment: Alignment,
+    alignment: Alignment | None,
     counts: Counts,
     weights: AcousticLossWeights,
     amount: Amount,
@@ -122,14 +123,16 @@ def acoustic_loss_and_frames(
 ) -> tuple[mx.array, dict[str, mx.array], Frames]:
     """The weighted sum, and each loss by name. `amount` warms quantisation in, `binarisation` the loss of that name.
 
-    The forward-sum loss enters through its gradient, which the host computed; its value is logged by the caller. A
-    model whose vocoder reads states has no losses of mel, F0 and voicing.
+    The forward-sum loss enters through its gradient, which the host computed. Without an `alignment` it is found on the
+    way, which saves a pass of the aligner and which `mx.compile` cannot do. A model whose vocoder reads states has no
+    losses of mel, F0 and voicing.
     """
     mask = length_mask(batch.token_lengths, batch.tokens.shape[1])  # (B, N, 1)
     frame_mask = length_mask(batch.frame_lengths, batch.mel.shape[1])  # (B, T, 1)
     keys = [None] * 3 if key is None else list(mx.random.split(key, 3))
 
     scores, blank_scores = align_scores(model, batch)
+    alignment = alignment or align_on_host(batch, mx.stop_gradient(scores), mx.stop_gradient(blank_scores))
     forward_sum = mx.sum(blank_scores * alignment.forward_sum_gradient) / counts.utterances
     binary = -mx.sum(scores * alignment.path) / counts.frames
 
@@ -151,7 +154,7 @@ def acoustic_loss_and_frames(
     total = weights.forward_sum * forward_sum + weights.binarisation * binarisation * binary
     for name, value in losses.items():
         total = total + getattr(weights, name) * value
-    return total, losses | {"binarisation": binary}, frames
+    return total, losses | {"forward_sum": alignment.forward_sum / counts.utterances, "binarisation": binary}, frames
 
 
 def _frame_losses(frames: Frames, batch: AcousticBatch, counts: Counts, frame_mask: mx.array) -> dict[str, mx.array]:

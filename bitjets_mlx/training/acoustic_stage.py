@@ -32,8 +32,7 @@ from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, leaves
 from bitjets_mlx.training.shards import ShardPool, compiled, on_cpu, seeds_for
 from bitjets_mlx.voice_folder import ternary_layers
 
-FORWARD_SUM = "forward_sum"
-LOSSES = ("mel", "f0", "voicing", "duration", "pitch", "energy", FORWARD_SUM, "binarisation")
+LOSSES = ("mel", "f0", "voicing", "duration", "pitch", "energy", "forward_sum", "binarisation")
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,7 @@ class AcousticStage:
         plan = BatchPlan(frames, tokens, training.batch_size * self.group.size(), training.seed)
         self.reader = AcousticReader(data, plan, clips, self.group.rank(), training.batch_size, training.accumulate)
         self._align = [partial(_align, compiled(shard.scores)) for shard in shards]
+        self._aligned_apart = compiled(_align) is not _align  # what is compiled cannot stop to ask the host
         # Three forms: without quantisation, while it is warmed in, and with it.
         self._gradients = {
             kind: [compiled(partial(shard.gradients, kind)) for shard in shards] for kind in ("none", "blend", "full")
@@ -176,7 +176,7 @@ class AcousticStage:
         gradients: Tree = None
         metrics: Tree = None
         for index, shards in enumerate(micro_batches):
-            alignments, forward_sum_loss = self.align(shards, counts)
+            alignments = self.align(shards) if self._aligned_apart else [None] * len(shards)
             seeds = seeds_for(training.seed, number, index, self.group.rank(), count=len(shards))
             given = [
                 (self.parameters, shard, alignment, *common, mx.random.key(seed))
@@ -184,21 +184,17 @@ class AcousticStage:
             ]
             for more, losses in self.pool.run(self._gradients[kind], given):
                 gradients, metrics = tree_add(gradients, more), tree_add(metrics, losses)
-            metrics[FORWARD_SUM] = metrics[FORWARD_SUM] + forward_sum_loss
             mx.eval(gradients, metrics)
         if self.group.size() > 1:
             gradients, metrics = tree_map(partial(mx.distributed.all_sum, group=self.group), (gradients, metrics))
         return gradients, {name: scalar(metrics[name]) for name in LOSSES}
 
-    def align(self, shards: list[AcousticBatch], counts: Counts) -> tuple[list[Alignment], float]:
+    def align(self, shards: list[AcousticBatch]) -> list[Alignment]:
         """Search and forward-sum on the host, from the aligner's present scores."""
-        pairs = self.pool.run(self._align, [(self.parameters, shard) for shard in shards])
-        return [alignment for alignment, _ in pairs], sum(loss for _, loss in pairs) / scalar(counts.utterances)
+        return self.pool.run(self._align, [(self.parameters, shard) for shard in shards])
 
 
-def _align(
-    scores: Callable[..., tuple[mx.array, mx.array]], parameters: Tree, batch: AcousticBatch
-) -> tuple[Alignment, float]:
+def _align(scores: Callable[..., tuple[mx.array, mx.array]], parameters: Tree, batch: AcousticBatch) -> Alignment:
     return align_on_host(batch, *scores(parameters, batch))
 
 
@@ -218,7 +214,7 @@ class _Shard:
         kind: str,
         parameters: Tree,
         batch: AcousticBatch,
-        alignment: Alignment,
+        alignment: Alignment | None,
         counts: Counts,
         amount: mx.array,
         binarisation: mx.array,
@@ -232,7 +228,7 @@ class _Shard:
             return acoustic_loss(
                 self.model,
                 AcousticBatch(*batch),  # a compiled function is given plain tuples
-                Alignment(*alignment),
+                alignment and Alignment(*alignment),
                 Counts(*counts),
                 self.loss_weights,
                 how_far,
@@ -241,4 +237,4 @@ class _Shard:
             )
 
         (_, losses), gradients = mx.value_and_grad(loss)(parameters)
-        return gradients, losses | {FORWARD_SUM: mx.array(0.0)}  # its value comes from the host
+        return gradients, losses

@@ -37,7 +37,7 @@ class AcousticValidation:
         if not self.clips:
             return {}
         self.model.update(weights)
-        batch, alignment, forward_sum = aligned(self.model, self.data, self.clips)
+        batch, alignment = aligned(self.model, self.data, self.clips)
         counts = Counts(*counts_of(batch))
         how_far: Amount = None if amount == 1.0 else 0.0 if amount == 0.0 else mx.array(amount)
         everything = mx.array(1.0)
@@ -45,8 +45,7 @@ class AcousticValidation:
             self.model, batch, alignment, counts, AcousticLossWeights(), how_far, everything, key=None
         )
         mx.eval(losses)
-        found = {name: scalar(value) for name, value in losses.items()}
-        return found | {"forward_sum": forward_sum / len(self.clips)}
+        return {name: scalar(value) for name, value in losses.items()}
 
     def examples(self, weights: Tree, count: int) -> list[Example]:
         """Recorded and predicted mel and the aligner's probabilities; pitch, energy and durations as recorded."""
@@ -56,7 +55,7 @@ class AcousticValidation:
 
 def example(model: AcousticModel, data: PreparedData, clip: Clip) -> Example:
     """What `model` makes of one clip; pitch, energy and durations as recorded, so that frames fit the recording's."""
-    batch, alignment, _ = aligned(model, data, [clip])
+    batch, alignment = aligned(model, data, [clip])
     mask = length_mask(batch.token_lengths, batch.tokens.shape[1])  # (1, N, 1)
     frame_mask = length_mask(batch.frame_lengths, batch.mel.shape[1])  # (1, T, 1)
     states = model.encode(batch.tokens, batch.speakers, mask)
@@ -75,10 +74,9 @@ def example(model: AcousticModel, data: PreparedData, clip: Clip) -> Example:
     )
 
 
-def aligned(model: AcousticModel, data: PreparedData, clips: list[Clip]) -> tuple[AcousticBatch, Alignment, float]:
-    """Clips as one batch, its alignment by the model's aligner, and the sum of their forward-sum losses."""
+def aligned(model: AcousticModel, data: PreparedData, clips: list[Clip]) -> tuple[AcousticBatch, Alignment]:
+    """Clips as one batch, and its alignment by the model's aligner."""
     items = [read_clip(data, clip) for clip in clips]
     frames, tokens = max(len(item["mel"]) for item in items), max(len(item["tokens"]) for item in items)
     batch = collate(items, padded_shape(tuple(range(len(items))), frames, tokens))
-    alignment, forward_sum = align_on_host(batch, *align_scores(model, batch))
-    return batch, alignment, forward_sum
+    return batch, align_on_host(batch, *align_scores(model, batch))

@@ -21,7 +21,7 @@ from bitjets_mlx.training.acoustic_losses import (
     Counts,
     acoustic_loss_and_frames,
 )
-from bitjets_mlx.training.acoustic_stage import FORWARD_SUM, AcousticStage
+from bitjets_mlx.training.acoustic_stage import AcousticStage
 from bitjets_mlx.training.examples import Example
 from bitjets_mlx.training.joint_data import Segments, cut_segments, read_sounding_clip, with_places
 from bitjets_mlx.training.joint_losses import Heard, joint_waveform_loss, mel_scale, told_apart
@@ -143,7 +143,7 @@ class JointStage:
         metrics: Tree = None
         heard: list[list[Heard]] = []
         for index, shards in enumerate(micro_batches):
-            alignments, forward_sum_loss = self.acoustic.align([batch for batch, _ in shards], counts)
+            alignments = self.acoustic.align([batch for batch, _ in shards])
             seeds = seeds_for(self.training.acoustic.seed, number, index, self.group.rank(), count=len(shards))
             given = [
                 (*state, batch, segments, alignment, counts, *scalars, mx.random.key(seed))
@@ -153,7 +153,6 @@ class JointStage:
             heard.append([Heard(*sounds) for _, _, sounds in results])
             for more, losses, _ in results:
                 gradients, metrics = tree_add(gradients, more), tree_add(metrics, losses)
-            metrics[FORWARD_SUM] = metrics[FORWARD_SUM] + forward_sum_loss
             mx.eval(gradients, metrics)
         gradients, metrics = self._all_sum((gradients, metrics))
         return gradients, {name: scalar(value) for name, value in metrics.items()}, heard
@@ -249,7 +248,7 @@ class _Shard:
             return acoustic + share * waveform, shared | told_apart(losses), heard
 
         (_, losses, heard), gradients = mx.value_and_grad(loss)(parameters)
-        return gradients, losses | {FORWARD_SUM: mx.array(0.0)}, heard  # its value comes from the host
+        return gradients, losses, heard
 
     def judge_gradients(self, judges: Tree, heard: Heard, share: mx.array) -> tuple[Tree, Losses]:
         """Gradients of the discriminators' loss on one shard's sounds."""

@@ -45,14 +45,14 @@ class JointValidation:
         if not self.clips:
             return {}
         self._take_up(weights)
-        batch, alignment, forward_sum = aligned(self.acoustic, self.data, self.clips)
+        batch, alignment = aligned(self.acoustic, self.data, self.clips)
         how_far: Amount = None if amount == 1.0 else 0.0 if amount == 0.0 else mx.array(amount)
         counts, everything = Counts(*counts_of(batch)), mx.array(1.0)
         _, losses, frames = acoustic_loss_and_frames(
             self.acoustic, batch, alignment, counts, AcousticLossWeights(), how_far, everything, key=None
         )
         found = {name: scalar(value) for name, value in told_apart(losses).items()}
-        return self._waveform_losses(frames) | found | {"forward_sum": forward_sum / len(self.clips)}
+        return self._waveform_losses(frames) | found
 
     def _waveform_losses(self, frames: Frames) -> dict[str, float]:
         """Spectral losses of the middle of every clip."""
@@ -69,7 +69,7 @@ class JointValidation:
         return [self._example(clip) for clip in self.clips[:count]]
 
     def _example(self, clip: Clip) -> Example:
-        batch, alignment, _ = aligned(self.acoustic, self.data, [clip])
+        batch, alignment = aligned(self.acoustic, self.data, [clip])
         mask = length_mask(batch.token_lengths, batch.tokens.shape[1])  # (1, N, 1)
         frame_mask = length_mask(batch.frame_lengths, batch.mel.shape[1])  # (1, T, 1)
         states = self.acoustic.encode(batch.tokens, batch.speakers, mask)

@@ -2,7 +2,7 @@
 
 import ctypes
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -92,8 +92,8 @@ class Optimizer:
             1.0 / math.sqrt(1.0 - self.betas[1] ** count),
             1.0 - average,
         )
-        new, state, ema = self._moved(parameters, gradients, scalars)
-        if not math.isfinite(global_norm(new)):
+        (new, state, ema), finite = self._moved(parameters, gradients, scalars)
+        if not finite:
             self._skip("weights")
             return parameters, norm
         self.skipped = 0
@@ -102,8 +102,11 @@ class Optimizer:
         self.ema = ema
         return new, norm
 
-    def _moved(self, parameters: Tree, gradients: Tree, scalars: Scalars) -> tuple[Tree, Tree, Tree]:
-        """New parameters, moments and EMA: a group of leaves after the other, so that each stays in the cache."""
+    def _moved(self, parameters: Tree, gradients: Tree, scalars: Scalars) -> tuple[tuple[Tree, Tree, Tree], bool]:
+        """New parameters, moments and EMA, and whether the parameters are finite.
+
+        A group of leaves after the other, so that each stays in the cache.
+        """
         old, given, state = dict(leaves(parameters)), dict(leaves(gradients)), dict(leaves(self.state))
         ema = dict(leaves(self.ema)) or old
         new: dict[str, mx.array] = {}
@@ -117,28 +120,28 @@ class Optimizer:
             ]
             for names in groups
         ]
-        for names, moved in zip(groups, self._apply(sources, scalars), strict=True):
+        results, finite = self._apply(sources, scalars)
+        for names, moved in zip(groups, results, strict=True):
             shapes = [old[name].shape for name in names]
             for array, target, end in zip(moved, (new, moments, moments, averages), ENDS[:1] + ENDS[2:], strict=True):
                 target.update(zip([name + end for name in names], _parted(array, shapes), strict=True))
         mx.eval(new, moments, averages)
         trees = [tree_unflatten(list(arrays.items())) for arrays in (new, moments, averages)]
-        return trees[0], trees[1], trees[2] if self.ema else {}
+        return (trees[0], trees[1], trees[2] if self.ema else {}), finite
 
-    def _apply(self, groups: list[list[mx.array]], scalars: Scalars) -> Iterator[Moved]:
-        """`_adamw` of every group: in C, on all cores, or as MLX has it."""
+    def _apply(self, groups: list[list[mx.array]], scalars: Scalars) -> tuple[list[Moved], bool]:
+        """`_adamw` of every group, in C on all cores or as MLX has it, and whether all new parameters are finite."""
         if prefers_kernels(groups[0][0], SOURCE):
             constants = np.array([*self.betas, ADAM_EPS, *scalars], dtype=np.float32)
-            results = [[mx.zeros(group[0].shape) for _ in range(4)] for group in groups]
+            results: list[Moved] = [[mx.zeros(group[0].shape) for _ in range(4)] for group in groups]
             mx.eval(results)  # written to in place: numpy's arrays would have to be copied
             work = [(on_host(*group), list(map(np.asarray, new))) for group, new in zip(groups, results, strict=True)]
-            in_threads(partial(_adamw_kernels, constants), work)
-            yield from results
-            return
+            return results, all(in_threads(partial(_adamw_kernels, constants), work))
+        results = []
         for group in groups:
-            moved = self._plain(*group, *[mx.array(value, dtype=mx.float32) for value in scalars])
-            mx.eval(moved)
-            yield moved
+            results.append(self._plain(*group, *[mx.array(value, dtype=mx.float32) for value in scalars]))
+            mx.eval(results[-1])
+        return results, math.isfinite(global_norm([moved[0] for moved in results]))
 
     def _skip(self, what: str) -> None:
         self.skipped += 1
@@ -191,12 +194,13 @@ def _adamw(
     return parameter, first, second, ema + share * (parameter - ema)
 
 
-def _adamw_kernels(constants: np.ndarray, work: tuple[list[np.ndarray], list[np.ndarray]]) -> None:
-    """`_adamw` in one pass: of the first arrays, into the second ones."""
+def _adamw_kernels(constants: np.ndarray, work: tuple[list[np.ndarray], list[np.ndarray]]) -> bool:
+    """`_adamw` in one pass, of the first arrays into the second ones; whether the new parameters are finite."""
     kernels = training_kernels(SOURCE)
     assert kernels is not None
     given, moved = work
-    kernels.bitjets_adamw(*map(pointer, (*given, *moved)), ctypes.c_long(moved[0].size), pointer(constants))
+    size = ctypes.c_long(moved[0].size)
+    return bool(kernels.bitjets_adamw(*map(pointer, (*given, *moved)), size, pointer(constants)))
 
 
 def _sum_of_squares(arrays: list[np.ndarray]) -> float:

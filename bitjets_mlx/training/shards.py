@@ -16,6 +16,10 @@ from mlx.utils import tree_map
 
 from bitjets_mlx.platform import cpu_cores, set_blas_threads
 
+# Seconds for which a Python thread may keep the interpreter from one that is back from a kernel. With Python's own
+# 0.005 a shard that builds its graph stops the others for that long, a dozen times an update.
+SWITCH_INTERVAL = 1e-4
+
 
 def on_cpu() -> bool:
     """Whether MLX computes on its CPU backend."""
@@ -53,6 +57,7 @@ class ShardPool:
         self.count = max(n for n in range(1, cores + 1) if batch_size % n == 0)
         if on_cpu():
             keep_freed_memory()
+            sys.setswitchinterval(SWITCH_INTERVAL)
             set_blas_threads(max(1, cores // self.count))
         self._threads = [ThreadPoolExecutor(1) for _ in range(self.count if self.count > 1 else 0)]
         # A stream belongs to the thread that made it.

@@ -1,4 +1,5 @@
 /* One pass over the weights for what `training/optimise.py` does in a dozen. */
+#include <float.h>
 #include <math.h>
 
 /* *sum = the squares of all numbers, added up. */
@@ -14,12 +15,13 @@ void bitjets_sum_of_squares(const float *values, long count, double *sum) {
 }
 
 /* AdamW with clipping and the moving average of the weights: `_adamw` of optimise.py, whose scalars are `constants`:
- * beta 1, beta 2, epsilon, scale, keep, rate, correction, share. */
-void bitjets_adamw(const float *parameter, const float *gradient, const float *first, const float *second,
+ * beta 1, beta 2, epsilon, scale, keep, rate, correction, share. Returns whether every new parameter is finite. */
+int bitjets_adamw(const float *parameter, const float *gradient, const float *first, const float *second,
                    const float *average, float *restrict new_parameter, float *restrict new_first,
                    float *restrict new_second, float *restrict new_average, long count, const float *constants) {
   const float beta1 = constants[0], beta2 = constants[1], epsilon = constants[2], scale = constants[3],
               keep = constants[4], rate = constants[5], correction = constants[6], share = constants[7];
+  int finite = 1;
   for (long i = 0; i < count; i++) {
     const float g = gradient[i] * scale;
     const float m = beta1 * first[i] + (1.0f - beta1) * g;
@@ -29,5 +31,7 @@ void bitjets_adamw(const float *parameter, const float *gradient, const float *f
     new_second[i] = v;
     new_parameter[i] = p;
     new_average[i] = average[i] + share * (p - average[i]);
+    finite &= fabsf(p) <= FLT_MAX; /* not so for NaN */
   }
+  return finite;
 }
