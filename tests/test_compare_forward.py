@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -14,6 +15,8 @@ if not cpu.available():
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 import compare_forward as compare  # noqa: E402
+import torch_exact  # noqa: E402
+from torch_exact import exact  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +31,25 @@ def test_outputs_are_equal_but_for_ties(sides: Any, capsys: pytest.CaptureFixtur
     assert compare.says_the_same(*sides)
     printed = capsys.readouterr().out
     assert "each of 30 layers" in printed and "0 differ and are no ties" in printed
+    assert "fp64 between the ternary layers: 100.00 %" in printed
+
+
+def test_the_same_integers_where_nothing_depends_on_an_order(sides: Any) -> None:
+    voice, tokens, twin, theirs = sides
+    with exact():
+        ran, (durations, frames) = compare.recorded(voice, tokens)
+        watcher = compare.Ties(ran, follow=False)
+        layer = torch_exact.quantised
+
+        def watched(bit_conv: Any, x: Any) -> Any:
+            whole, inverse = layer(bit_conv, x)
+            watcher.round(bit_conv, whole)
+            return whole, inverse
+
+        with patch.object(torch_exact, "quantised", watched):
+            found = compare.twin_speaks(twin, theirs)
+    assert len(watcher.layers) == 30 and watcher.count == 0
+    assert compare.difference(durations, frames, found)[0] < 1e-5
 
 
 def test_one_wrong_weight_is_noticed(sides: Any, capsys: pytest.CaptureFixture[str]) -> None:

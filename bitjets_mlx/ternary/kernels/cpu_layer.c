@@ -3,7 +3,8 @@
  * Weights are codes w + 1 in {0, 1, 2}, a byte each, in blocks of 16 output channels x 4 inputs: (K, ceil(O / 16),
  * ceil(I / 4), 16, 4), padded with the code 1. The product of unsigned codes and signed activations is what one x86
  * instruction (vpdpbusd) does for such a block: sum q w = sum q (w + 1) - sum q, and sum q is known for every frame.
- * All sums are int32 and exact. Taps are outermost; a tap's sums are scaled by 1 / s of the frame it saw.
+ * All sums are int32 and exact. Taps are outermost; a tap's sums are scaled by 1 / s of the frame it saw. fmaf leaves no
+ * choice of rounding to the compiler.
  *
  * Three versions of the inner product: AVX-512 VNNI, AVX2, and plain C, which the others are tested against
  * (-DBITJETS_PLAIN).
@@ -36,23 +37,23 @@ const char *bitjets_instructions(void) {
 #endif
 }
 
-/* RMSNorm and quantisation of one frame; q (groups * 4) is zero beyond `inputs`. Returns 1 / s. */
+/* RMSNorm and quantisation of one frame; q (groups * 4) is zero beyond `inputs`. Returns 1 / s. In double: then the
+ * integers depend neither on the order of the sum nor on the instructions, and are the same on every processor. */
 static __attribute__((noinline)) float quantise(const float *x, const float *gain, float mask, float eps, int inputs,
                                                 int groups, int8_t *q, int32_t *sum) {
-  float squares = 0.0f, largest = 0.0f;
-  for (int k = 0; k < inputs; k++) squares += x[k] * x[k];
-  const float norm = mask / sqrtf(squares / (float)inputs + eps);
-  for (int k = 0; k < inputs; k++) largest = fmaxf(largest, fabsf(x[k] * norm * gain[k]));
-  const float scale = 127.0f / fmaxf(largest, 1e-5f);
+  double squares = 0.0, largest = 0.0;
+  for (int k = 0; k < inputs; k++) squares += (double)x[k] * x[k];
+  for (int k = 0; k < inputs; k++) largest = fmax(largest, fabs((double)x[k] * gain[k]));
+  const double norm = mask / sqrt(squares / inputs + eps);
+  const double scale = 127.0 / fmax(largest * norm, 1e-5), factor = norm * scale;
   int32_t total = 0;
   for (int k = 0; k < inputs; k++) {
-    const float whole = rintf(x[k] * norm * gain[k] * scale);
-    q[k] = (int8_t)fminf(fmaxf(whole, -128.0f), 127.0f);
+    q[k] = (int8_t)rint((double)x[k] * gain[k] * factor); /* no more than 127 by the choice of scale */
     total += q[k];
   }
   memset(q + inputs, 0, (size_t)(groups * GROUP - inputs));
   *sum = total;
-  return 1.0f / scale;
+  return (float)(1.0 / scale);
 }
 
 /* sums[rows][blocks][BLOCK] of `rows` frames and `blocks` blocks; both are constants where this is inlined. */
@@ -146,7 +147,7 @@ static inline __attribute__((always_inline)) void tile(const Layer *layer, const
     for (int r = 0; r < rows; r++)
       for (int b = 0; b < blocks; b++)
         for (int channel = 0; channel < BLOCK; channel++)
-          total[r][b][channel] += (float)sums[r][b][channel] * in->inverse[row + tap + r];
+          total[r][b][channel] = fmaf((float)sums[r][b][channel], in->inverse[row + tap + r], total[r][b][channel]);
   }
   const int first = block * BLOCK;
   const int count = layer->outputs - first < blocks * BLOCK ? layer->outputs - first : blocks * BLOCK;
@@ -154,7 +155,7 @@ static inline __attribute__((always_inline)) void tile(const Layer *layer, const
     const size_t at = (size_t)r * layer->outputs + first;
     const float *values = &total[r][0][0];
     for (int i = 0; i < count; i++) {
-      float value = values[i] * layer->beta[layer->beta_a_channel ? first + i : 0] + layer->bias[first + i];
+      float value = fmaf(values[i], layer->beta[layer->beta_a_channel ? first + i : 0], layer->bias[first + i]);
       if (layer->relu) value = fmaxf(value, 0.0f);
       if (residual) value += residual[at + i];
       out[at + i] = value;
