@@ -175,9 +175,10 @@ def test_training_is_measured(
     monkeypatch.setattr(training, "lacking", lambda *names: list(names))
     files = ["--json", str(tmp_path / "train.json"), "--plot", str(tmp_path / "train.png")]
     main(["train", "--batch-size", "2", "--updates", "1", "--rounds", "1", *files])
-    ours, twin, jets = json.loads((tmp_path / "train.json").read_text())["rows"]
-    assert ours["examples_a_second"] == pytest.approx(2 / ours["seconds"])
-    assert ours["memory_mb"] > 50
-    assert "requirements-bench" in twin["missing"] and "espnet" in jets["missing"]
-    assert twin["missing"] in capsys.readouterr().out
+    rows = {row["kind"]: row for row in json.loads((tmp_path / "train.json").read_text())["rows"]}
+    for kind in ("acoustic", "harmonic", "hifigan", "joint"):
+        assert rows[kind]["examples_a_second"] == pytest.approx(rows[kind]["batch_size"] / rows[kind]["seconds"])
+        assert rows[kind]["memory_mb"] > 50
+    assert "requirements-bench" in rows["torch acoustic"]["missing"] and "espnet" in rows["jets"]["missing"]
+    assert rows["torch hifigan"]["missing"] in capsys.readouterr().out
     assert (tmp_path / "train.png").stat().st_size > 1000

@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,12 @@ def main() -> None:
     print(json.dumps({"seconds": statistics.median(taken[WARM_UP:]), "memory": peak_memory()}), flush=True)
 
 
-def bitjets(job: Job) -> Callable[[int], Any]:
+def acoustic(job: Job) -> Callable[[int], Any]:
     """This project's acoustic model, fully quantised."""
     return _stage(job).update  # type: ignore[no-any-return]
 
 
-def torch_twin(job: Job) -> Callable[[int], Any]:
+def torch_acoustic(job: Job) -> Callable[[int], Any]:
     """PyTorch's, on the same clips, read by this project."""
     import torch  # first: what this project loads for MLX must not come before it
 
@@ -59,19 +60,117 @@ def torch_twin(job: Job) -> Callable[[int], Any]:
 
 
 def _stage(job: Job) -> Any:
+    data, model, training = _acoustic(job)
+    from bitjets_mlx.training.acoustic_stage import AcousticStage
+
+    return AcousticStage(data, model, training)
+
+
+def _acoustic(job: Job) -> tuple[Any, Any, Any]:
+    """The clips, and the default acoustic model and its training, fully quantised."""
     sys.path.insert(0, str(ROOT))
     import bitjets_mlx  # noqa: F401  before mlx
     from bitjets_mlx.config import AcousticConfig
     from bitjets_mlx.data.prepared import PreparedData
     from bitjets_mlx.text.symbols import SYMBOLS
-    from bitjets_mlx.training.acoustic_stage import AcousticStage, AcousticTraining
+    from bitjets_mlx.training.acoustic_stage import AcousticTraining
 
     data = PreparedData(Path(job["data"]))
-    model = AcousticConfig(symbols=len(SYMBOLS), speakers=len(data.speakers))
     training = AcousticTraining(
         batch_size=job["batch_size"], accumulate=1, quantise_from=0.0, quantise_until=0.0, binarise_from=0.0
     )
-    return AcousticStage(data, model, training)
+    return data, AcousticConfig(symbols=len(SYMBOLS), speakers=len(data.speakers)), training
+
+
+def harmonic(job: Job) -> Callable[[int], Any]:
+    """This project's harmonic vocoder, with its spectral losses."""
+    data = _acoustic(job)[0]
+    from bitjets_mlx.config import HarmonicConfig
+    from bitjets_mlx.training.vocoder_stage import VocoderStage
+    from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
+
+    training = VocoderTrainingConfig(batch_size=job["batch_size"], accumulate=1)
+    return VocoderStage(data, HarmonicConfig(), training, data.folder).update
+
+
+def hifigan(job: Job) -> Callable[[int], Any]:
+    """This project's HiFi-GAN V3 against HiFi-GAN's own discriminators."""
+    data = _acoustic(job)[0]
+    from bitjets_mlx.config import HIFIGAN_VERSIONS
+    from bitjets_mlx.training.vocoder_stage import VocoderStage
+    from bitjets_mlx.training.vocoder_step import hifigan_training
+
+    training = replace(hifigan_training(), batch_size=job["batch_size"], discriminators="full")
+    return VocoderStage(data, HIFIGAN_VERSIONS["V3"], training, data.folder).update
+
+
+def torch_hifigan(job: Job) -> Callable[[int], Any]:
+    """PyTorch's, from the modules that tests hold ours against; segments of noise of the same length."""
+    import torch  # first: what this project loads for MLX must not come before it
+    import torch.nn.functional as F
+
+    sys.path.insert(0, str(ROOT))
+    import bitjets_mlx  # noqa: F401  before mlx
+    from bitjets_mlx.audio.spectrogram import mel_filterbank
+    from bitjets_mlx.config import HIFIGAN_VERSIONS, to_json
+    from bitjets_mlx.training.vocoder_losses import FULL_BAND
+    from tests.torch_reference.discriminators_torch import Periods, Scales
+    from tests.torch_reference.hifigan_torch import Generator
+
+    torch.set_num_threads(job["cores"])
+    torch.manual_seed(0)
+    generator, judges = (
+        Generator(to_json(HIFIGAN_VERSIONS["V3"]), new=False),
+        torch.nn.ModuleList([Periods(), Scales()]),
+    )
+    optimisers = [
+        torch.optim.AdamW(part.parameters(), lr=2e-4, betas=(0.8, 0.99), fused=True) for part in (judges, generator)
+    ]
+    layers: list[Any] = []  # what the discriminators' convolutions say, in order
+    for module in judges.modules():
+        if hasattr(module, "weight_g") or hasattr(module, "weight_orig"):
+            module.register_forward_hook(lambda _module, _given, said: layers.append(said))
+    audio = 0.1 * torch.randn(job["batch_size"], 32 * 256)
+    window, bands = torch.hann_window(1024), torch.from_numpy(mel_filterbank(FULL_BAND)).float()
+
+    def log_mel(sound: Any) -> Any:
+        padded = F.pad(sound[:, None], (384, 384), "reflect")[:, 0]
+        magnitude = torch.stft(padded, 1024, 256, window=window, center=False, return_complex=True).abs()
+        return torch.log((bands @ magnitude).clamp(min=1e-5))  # (B, 80, T)
+
+    def judged(sound: Any) -> tuple[list[Any], list[Any]]:
+        layers.clear()
+        scores = [score for judge in judges for score in judge(sound[:, None])]
+        return scores, list(layers)
+
+    def update(_: int) -> None:
+        mel = log_mel(audio)
+        made = generator(mel)
+        loss = sum(((real - 1.0) ** 2).mean() for real in judged(audio)[0])
+        loss = loss + sum((fake**2).mean() for fake in judged(made.detach())[0])
+        _step(optimisers[0], loss)
+        (scores, said), real = judged(made), judged(audio)[1]
+        loss = 45.0 * F.l1_loss(log_mel(made), mel) + sum(((score - 1.0) ** 2).mean() for score in scores)
+        _step(optimisers[1], loss + 2.0 * sum(F.l1_loss(a, b.detach()) for a, b in zip(said, real, strict=True)))
+
+    return update
+
+
+def _step(optimiser: Any, loss: Any) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+
+
+def joint(job: Job) -> Callable[[int], Any]:
+    """This project's joint stage: the default acoustic model and the harmonic vocoder, from phonemes to samples."""
+    data, model, half = _acoustic(job)
+    from bitjets_mlx.config import HarmonicConfig, JointConfig
+    from bitjets_mlx.training.joint_stage import JointStage
+    from bitjets_mlx.training.joint_training import JointTraining, joint_training
+
+    vocoder = replace(joint_training(HarmonicConfig(), True).vocoder, batch_size=job["batch_size"], accumulate=1)
+    return JointStage(data, JointConfig(model, HarmonicConfig()), JointTraining(half, vocoder)).update
 
 
 def jets(job: Job) -> Callable[[int], Any]:
@@ -109,7 +208,15 @@ def jets(job: Job) -> Callable[[int], Any]:
     return update
 
 
-KINDS: dict[str, Callable[[Job], Callable[[int], Any]]] = {"bitjets": bitjets, "torch": torch_twin, "jets": jets}
+KINDS: dict[str, Callable[[Job], Callable[[int], Any]]] = {
+    "acoustic": acoustic,
+    "torch acoustic": torch_acoustic,
+    "harmonic": harmonic,
+    "hifigan": hifigan,
+    "torch hifigan": torch_hifigan,
+    "joint": joint,
+    "jets": jets,
+}
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""`benchmark train`: training the default acoustic model, beside PyTorch's twin and ESPnet's JETS.
+"""`benchmark train`: training the acoustic model, the vocoders and both jointly, beside PyTorch and ESPnet's JETS.
 
 Rounds: every contender in turn, each in a fresh process, `rounds` times over; what counts is the median.
 """
@@ -24,7 +24,7 @@ from bitjets_mlx.platform import cpu_cores
 from bitjets_mlx.text.symbols import SYMBOLS
 
 TRAINER = Path(__file__).with_name("trainer.py")
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+ROOT = Path(__file__).resolve().parents[2]
 FRAMES = (77, 175, 205, 232, 253, 277, 304, 332, 378, 550)  # deciles of the clips of two hours of read speech
 FRAMES_A_TOKEN = 6.0
 CLIPS = 192
@@ -45,11 +45,16 @@ def benchmark_training(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         data = PreparedData(plan.data) if plan.data else made_up_data(Path(folder))
         job = {"data": str(data.folder.absolute()), "cores": cpu_cores(), "symbols": len(SYMBOLS)}
+        size, few = plan.batch_size, max(1, plan.batch_size // 2)
         rows = [
-            _row("bitjets_mlx, acoustic model", "bitjets", "", plan.batch_size, plan.updates),
-            _row("PyTorch twin, acoustic model", "torch", _missing_twin(), plan.batch_size, plan.updates),
-            # Its updates take so long that two of half a batch must do.
-            _row("ESPnet JETS with HiFi-GAN V1", "jets", _missing_jets(), max(1, plan.batch_size // 2), 2),
+            _row("bitjets_mlx, acoustic model", "acoustic", "", size, plan.updates),
+            _row("PyTorch twin, acoustic model", "torch acoustic", _missing_twin("scripts"), size, plan.updates),
+            _row("bitjets_mlx, harmonic vocoder", "harmonic", "", size, plan.updates),
+            _row("bitjets_mlx, both jointly", "joint", "", size, plan.updates),
+            # Updates against full discriminators take so long that two of half a batch must do.
+            _row("bitjets_mlx, HiFi-GAN V3, adversarial", "hifigan", "", few, 2),
+            _row("PyTorch, HiFi-GAN V3, adversarial", "torch hifigan", _missing_twin("tests"), few, 2),
+            _row("ESPnet JETS with HiFi-GAN V1", "jets", _missing_jets(), few, 2),
         ]
         found: dict[str, list[dict[str, float]]] = {row["name"]: [] for row in rows}
         for number in range(plan.rounds):
@@ -70,11 +75,11 @@ def _row(name: str, kind: str, missing: str, batch_size: int, updates: int) -> d
     return row | ({"missing": missing} if missing else {})
 
 
-def _missing_twin() -> str:
+def _missing_twin(folder: str) -> str:
     if lacking("torch"):
         return "torch is not installed (pip install -r requirements-bench.txt)"
-    if not (SCRIPTS / "torch_twin.py").is_file():
-        return "scripts/torch_twin.py is not here: run this in a clone of the repository"
+    if not (ROOT / folder).is_dir():
+        return f"{folder}/ is not here: run this in a clone of the repository"
     return ""
 
 
@@ -107,7 +112,7 @@ def made_up_data(folder: Path) -> PreparedData:
             log_f0=random.normal(5.0, 0.2, frames).astype(np.float32),
             voiced=random.uniform(size=frames) < 0.6,
             energy=random.normal(size=frames).astype(np.float32),
-            audio=np.zeros(frames * 256, dtype=np.int16),
+            audio=random.integers(-3000, 3000, frames * 256, dtype=np.int16),
         )
         name = f"clip{index:04d}"
         np.savez(folder / f"{name}.npz", **vars(clip))
