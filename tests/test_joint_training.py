@@ -15,9 +15,9 @@ from bitjets_mlx.acoustic.model import Frames
 from bitjets_mlx.config import HarmonicConfig, HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.ternary import cpu_training
-from bitjets_mlx.training import joint_stage
+from bitjets_mlx.training import acoustic_stage, joint_stage
 from bitjets_mlx.training.acoustic_data import collate, counts_of
-from bitjets_mlx.training.acoustic_losses import Counts, acoustic_loss_and_frames
+from bitjets_mlx.training.acoustic_losses import Counts, acoustic_loss_and_frames, align_on_host, align_scores
 from bitjets_mlx.training.batches import padded_shape
 from bitjets_mlx.training.checkpoints import load_checkpoint
 from bitjets_mlx.training.joint_data import Segments, cut_segments, read_sounding_clip, segments_at, with_places
@@ -113,7 +113,8 @@ class Whole:
         shards = made.micro_batches(0)[0]
         self.batch, self.segments = shards[0]
         self.counts = Counts(*counts_of(self.batch))
-        self.alignment = made.acoustic.align([batch for batch, _ in shards])[0]
+        self.shard.acoustic.update(made.acoustic.parameters)
+        self.alignment = align_on_host(self.batch, *align_scores(self.shard.acoustic, self.batch))
 
     def __call__(self, parameters: Any, amount: float = 0.0) -> tuple[mx.array, mx.array]:
         """(the acoustic model's own loss, the waveform's)."""
@@ -293,7 +294,8 @@ def test_a_compiled_update_computes_the_same(data: PreparedData, monkeypatch: py
     """What runs on a GPU. Without discriminators, whose compilation takes a CPU's compiler a while, and without C."""
     monkeypatch.setattr(cpu_training, "training_kernels", lambda source: None)
     expected = make("states", data, accumulate=1).update(2)
-    monkeypatch.setattr(joint_stage, "compiled", mx.compile)
+    for module in (acoustic_stage, joint_stage):  # of the first, what finds the alignment beforehand
+        monkeypatch.setattr(module, "compiled", mx.compile)
     found = make("states", data, accumulate=1).update(2)
     assert found == pytest.approx(expected, rel=1e-3)
 

@@ -176,7 +176,7 @@ class AcousticStage:
         gradients: Tree = None
         metrics: Tree = None
         for index, shards in enumerate(micro_batches):
-            alignments = self.align(shards) if self._aligned_apart else [None] * len(shards)
+            alignments = self.align(shards)
             seeds = seeds_for(training.seed, number, index, self.group.rank(), count=len(shards))
             given = [
                 (self.parameters, shard, alignment, *common, mx.random.key(seed))
@@ -189,8 +189,10 @@ class AcousticStage:
             gradients, metrics = tree_map(partial(mx.distributed.all_sum, group=self.group), (gradients, metrics))
         return gradients, {name: scalar(metrics[name]) for name in LOSSES}
 
-    def align(self, shards: list[AcousticBatch]) -> list[Alignment]:
-        """Search and forward-sum on the host, from the aligner's present scores."""
+    def align(self, shards: list[AcousticBatch]) -> list[Alignment] | list[None]:
+        """Search and forward-sum on the host, from the aligner's present scores; Nones where the loss does it."""
+        if not self._aligned_apart:
+            return [None] * len(shards)
         return self.pool.run(self._align, [(self.parameters, shard) for shard in shards])
 
 

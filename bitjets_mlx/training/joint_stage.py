@@ -215,7 +215,7 @@ class _Shard:
         judges: Tree,
         batch: AcousticBatch,
         segments: Segments,
-        alignment: Alignment,
+        alignment: Alignment | None,
         counts: Counts,
         amount: mx.array,
         binarisation: mx.array,
@@ -235,7 +235,7 @@ class _Shard:
         def loss(parameters: Tree) -> tuple[mx.array, Losses, Heard]:
             self.acoustic.update(parameters["acoustic"])
             self.vocoder.update(parameters["vocoder"])
-            clips, found, numbers = AcousticBatch(*batch), Alignment(*alignment), Counts(*counts)
+            clips, found, numbers = AcousticBatch(*batch), alignment and Alignment(*alignment), Counts(*counts)
             acoustic, losses, frames = acoustic_loss_and_frames(
                 self.acoustic, clips, found, numbers, self.weights, how_far, binarisation, acoustic_key
             )
