@@ -116,8 +116,9 @@ class Whole:
         self.shard.acoustic.update(made.acoustic.parameters)
         self.alignment = align_on_host(self.batch, *align_scores(self.shard.acoustic, self.batch))
 
-    def __call__(self, parameters: Any, amount: float = 0.0) -> tuple[mx.array, mx.array]:
+    def __call__(self, parameters: Any, amount: float = 0.0, key: Any = None) -> tuple[mx.array, mx.array]:
         """(the acoustic model's own loss, the waveform's)."""
+        key = mx.random.key(1) if key is None else key
         shard = self.shard
         shard.acoustic.update(parameters["acoustic"])
         shard.vocoder.update(parameters["vocoder"])
@@ -125,7 +126,7 @@ class Whole:
             shard.acoustic, self.batch, self.alignment, self.counts, shard.weights, amount, mx.array(1.0), None
         )
         waveform, _, _ = joint_waveform_loss(
-            shard.vocoder, None, frames, self.segments, shard.scale, mx.array(0.0), shard.config, mx.random.key(1)
+            shard.vocoder, None, frames, self.segments, shard.scale, mx.array(0.0), shard.config, key
         )
         return own, waveform
 
@@ -151,6 +152,28 @@ def test_the_waveform_reaches_the_acoustic_model_and_only_what_speaks(kind: str,
         assert float(mx.abs(gradients["projection.bias"][:80]).min()) > 0
         # F0 and voicing are the recorded ones for the vocoder: those outputs have their own losses only.
         assert float(mx.abs(gradients["projection.bias"][80:]).max()) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_made_in_two_parts_are_those_of_the_whole(kind: str, data: PreparedData) -> None:
+    made = without_dropout(kind, data)
+    whole, parameters, key = Whole(made), made.parts()["model"], mx.random.key(3)
+
+    def loss(parameters: Any) -> mx.array:
+        own, waveform = whole(parameters, key=mx.random.split(key)[1])
+        return own + 0.25 * waveform
+
+    expected = dict(tree_flatten(mx.grad(loss)(parameters)))
+    amount, binarisation, weight, share = (mx.array(value) for value in (0.0, 1.0, 0.0, 0.25))
+    gradients = whole.shard.gradients(
+        "none", False, parameters, made.judges, whole.batch, whole.segments, whole.alignment, whole.counts,
+        amount, binarisation, weight, share, key,
+    )[0]  # fmt: skip
+    found = dict(tree_flatten(gradients))
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        limit = 1e-4 * float(mx.abs(gradient).max()) + 1e-6
+        assert float(mx.abs(found[name] - gradient).max()) < limit, name
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,6 +11,7 @@ import numpy as np
 from mlx.utils import tree_map
 
 from bitjets_mlx.acoustic import AcousticModel, build_acoustic
+from bitjets_mlx.acoustic.model import Frames
 from bitjets_mlx.config import FeatureStatistics, JointConfig, discriminator_config
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.ternary.layers import Amount
@@ -20,6 +21,8 @@ from bitjets_mlx.training.acoustic_losses import (
     Alignment,
     Counts,
     acoustic_loss_and_frames,
+    align_on_host,
+    align_scores,
 )
 from bitjets_mlx.training.acoustic_stage import AcousticStage
 from bitjets_mlx.training.examples import Example
@@ -232,23 +235,42 @@ class _Shard:
         acoustic_key, vocoder_key = mx.random.split(key)
         self.discriminators.update(judges)
 
-        def loss(parameters: Tree) -> tuple[mx.array, Losses, Heard]:
-            self.acoustic.update(parameters["acoustic"])
-            self.vocoder.update(parameters["vocoder"])
-            clips, found, numbers = AcousticBatch(*batch), alignment and Alignment(*alignment), Counts(*counts)
-            acoustic, losses, frames = acoustic_loss_and_frames(
+        self.acoustic.update(parameters["acoustic"])
+        clips, numbers = AcousticBatch(*batch), Counts(*counts)
+        if alignment is None:
+            found = align_on_host(clips, *align_scores(self.acoustic, clips))
+        else:
+            found = Alignment(*alignment)
+
+        def speak(acoustic: Tree) -> tuple[mx.array, Losses, Frames]:
+            self.acoustic.update(acoustic)
+            return acoustic_loss_and_frames(
                 self.acoustic, clips, found, numbers, self.weights, how_far, binarisation, acoustic_key
             )
-            judge = self.discriminators if adversarial else None
-            waveform, heard_losses, heard = joint_waveform_loss(
-                self.vocoder, judge, frames, Segments(*segments), self.scale, adversarial_weight, self.config,
-                vocoder_key,
-            )  # fmt: skip
-            shared = {name: share * value for name, value in heard_losses.items()}
-            return acoustic + share * waveform, shared | told_apart(losses), heard
 
-        (_, losses, heard), gradients = mx.value_and_grad(loss)(parameters)
-        return gradients, losses, heard
+        def sound(read: mx.array, vocoder: Tree) -> tuple[mx.array, Losses, Heard]:
+            self.vocoder.update(vocoder)
+            judge = self.discriminators if adversarial else None
+            said = frames._replace(mel=read)
+            return joint_waveform_loss(
+                self.vocoder, judge, said, Segments(*segments), self.scale, adversarial_weight, self.config, vocoder_key
+            )
+
+        def loss(acoustic: Tree) -> tuple[mx.array, Losses]:
+            own, losses, frames = speak(acoustic)
+            return own + share * mx.sum(frames.mel * of_frames), losses  # the chain rule
+
+        # The waveform's gradients are made apart, up to the frames. C kernels on the acoustic model's way back evaluate
+        # what comes to them while the graph around is still whole: with the discriminators in it, nothing of theirs
+        # could be freed before the end (18 GB for two segments). It costs that model's forward pass once more.
+        frames = speak(parameters["acoustic"])[2]
+        (_, heard_losses, heard), gradients = mx.value_and_grad(sound, (0, 1))(frames.mel, parameters["vocoder"])
+        if alignment is None:  # nothing is compiled
+            mx.eval(heard_losses, heard, gradients)
+        of_frames, of_vocoder = gradients
+        (_, losses), of_acoustic = mx.value_and_grad(loss)(parameters["acoustic"])
+        shared, of_vocoder = tree_map(lambda value: share * value, (heard_losses, of_vocoder))
+        return {"acoustic": of_acoustic, "vocoder": of_vocoder}, shared | told_apart(losses), heard
 
     def judge_gradients(self, judges: Tree, heard: Heard, share: mx.array) -> tuple[Tree, Losses]:
         """Gradients of the discriminators' loss on one shard's sounds."""
