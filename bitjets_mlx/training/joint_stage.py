@@ -237,10 +237,7 @@ class _Shard:
 
         self.acoustic.update(parameters["acoustic"])
         clips, numbers = AcousticBatch(*batch), Counts(*counts)
-        if alignment is None:
-            found = align_on_host(clips, *align_scores(self.acoustic, clips))
-        else:
-            found = Alignment(*alignment)
+        found = Alignment(*alignment) if alignment else align_on_host(clips, *align_scores(self.acoustic, clips))
 
         def speak(acoustic: Tree) -> tuple[mx.array, Losses, Frames]:
             self.acoustic.update(acoustic)
@@ -262,7 +259,7 @@ class _Shard:
 
         # The waveform's gradients are made apart, up to the frames. C kernels on the acoustic model's way back evaluate
         # what comes to them while the graph around is still whole: with the discriminators in it, nothing of theirs
-        # could be freed before the end (18 GB for two segments). It costs that model's forward pass once more.
+        # could be freed before the end (18 GB for two segments). The price is that model's forward pass once more.
         frames = speak(parameters["acoustic"])[2]
         (_, heard_losses, heard), gradients = mx.value_and_grad(sound, (0, 1))(frames.mel, parameters["vocoder"])
         if alignment is None:  # nothing is compiled
