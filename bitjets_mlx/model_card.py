@@ -7,8 +7,9 @@ import numpy as np
 
 from bitjets_mlx.config import AcousticConfig, CharacterConfig
 from bitjets_mlx.ternary.packing import TRITS_A_BYTE
+from bitjets_mlx.vocoder import build_vocoder
 from bitjets_mlx.vocoder.storage import STEP
-from bitjets_mlx.voice_folder import ACOUSTIC_FILE, VoiceConfig
+from bitjets_mlx.voice_folder import ACOUSTIC_FILE, VoiceConfig, parameter_shapes
 from bitjets_mlx.weights_file import read_weights
 
 NOT_SAID = "Not recorded. Whoever packs the voice says it with `--notes FILE`."
@@ -78,11 +79,17 @@ def _commands(name: str, voice: str, config: VoiceConfig) -> list[str]:
 
 def _contents(file: str, folder: Path, config: VoiceConfig) -> str:
     arrays = read_weights(folder / file)
-    count = sum(array.size for name, array in arrays.items() if not name.endswith(STEP))
+    narrow = {name for name, array in arrays.items() if array.dtype == np.uint8 and name + STEP in arrays}
+    count = sum(array.size for name, array in arrays.items() if not name.endswith(STEP) and name not in narrow)
     width = max((array.dtype.itemsize for array in arrays.values() if array.dtype.kind == "f"), default=4)
     ternary = count_ternary(config.acoustic) if file == ACOUSTIC_FILE and config.acoustic else 0
     packed = sum(array.size for name, array in arrays.items() if name.endswith(".trits"))
     integers = sum(array.size for array in arrays.values() if array.dtype == np.int8)
+    if narrow:
+        assert config.vocoder is not None
+        shapes = parameter_shapes(build_vocoder(config.vocoder))
+        of_4 = sum(int(np.prod(shapes[name])) for name in narrow)
+        return f"{count + of_4:,} parameters, {of_4:,} of them 4 bit, {integers:,} int8, the rest fp{8 * width}"
     if integers:
         return f"{count:,} parameters, {integers:,} of them int8, the rest fp{8 * width}"
     if not ternary:

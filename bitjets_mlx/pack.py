@@ -1,9 +1,9 @@
 """python -m bitjets_mlx.pack --acoustic RUN --vocoder RUN --output weights/NAME [--trainable]
 python -m bitjets_mlx.pack --joint RUN --output weights/NAME [--trainable]
 
-Makes a voice folder of training runs: ternary weights as base 3, the vocoder's as int8, the rest as fp16. The vocoder
-may also come from a voice or vocoder folder, and a run of --stage joint may stand for either half. Without --vocoder
-the voice speaks by Griffin-Lim; without --acoustic a vocoder folder is made.
+Makes a voice folder of training runs: ternary weights as base 3, the vocoder's as int8 (in 4 bits where it was trained
+with so few), the rest as fp16. The vocoder may also come from a voice or vocoder folder, and a run of --stage joint may
+stand for either half. Without --vocoder the voice speaks by Griffin-Lim; without --acoustic a vocoder folder is made.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from bitjets_mlx.training.calibrate import calibrate
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
 from bitjets_mlx.training.settings import JOINT, model_of
 from bitjets_mlx.vocoder.quantised import quantised
-from bitjets_mlx.vocoder.storage import pack_int8
+from bitjets_mlx.vocoder.storage import pack_integers
 from bitjets_mlx.voice_folder import (
     ACOUSTIC_FILE,
     CONFIG_FILE,
@@ -198,8 +198,9 @@ def vocoder_part(source: Path) -> Part:
             vocoder=model,
             origin={"vocoder": _origin(source, config, updates)},
         )
-        weights = named_arrays(quantised(tree, config.training.get("weight_bits", 0)))
-        return Part(voice, arrays=pack_int8({name: np.array(value) for name, value in weights.items()}))
+        bits = config.training.get("weight_bits", 0)
+        weights = {name: np.array(value) for name, value in named_arrays(quantised(tree, bits)).items()}
+        return Part(voice, arrays=pack_integers(weights, bits or 8))
     voice = read_config(source)
     read_vocoder(source, voice)  # all the checks
     origin = {name: value for name, value in voice.origin.items() if name == "vocoder"}

@@ -41,7 +41,7 @@ from bitjets_mlx.ternary.quantise import clamped_trits, ternary_weights
 from bitjets_mlx.ternary.utterance import UtteranceBitConv1d
 from bitjets_mlx.vocoder import Vocoder, build_vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
-from bitjets_mlx.vocoder.storage import packed_shapes, unpack_int8
+from bitjets_mlx.vocoder.storage import packed_shapes, unpack_integers
 from bitjets_mlx.weights_file import Arrays, check_tensors, read_weights
 
 FORMAT = 1
@@ -263,8 +263,9 @@ def read_vocoder(folder: Path, config: VoiceConfig) -> Vocoder:
     path = folder / VOCODER_FILE
     arrays = read_weights(path, _sha256(folder, config, VOCODER_FILE))
     model: Vocoder = _built(folder, build_vocoder, config.vocoder)
-    check_tensors(path, arrays, packed_shapes(parameter_shapes(model), arrays))
-    unpack_int8(arrays)
+    shapes = parameter_shapes(model)
+    check_tensors(path, arrays, packed_shapes(shapes, arrays))
+    unpack_integers(arrays, shapes)
     _take_up(model, path, arrays)
     return model
 

@@ -1,17 +1,20 @@
-"""A vocoder's int8 weights: what is stored comes back within half a step, and nothing else is taken."""
+"""A vocoder's integer weights: what is stored comes back within half a step, and nothing else is taken."""
 
 import shutil
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from tiny_voice import tiny_voice
 
 from bitjets_mlx import load_vocoder
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.vocoder.storage import pack_int8, unpack_int8
-from bitjets_mlx.voice_folder import read_config, write_config
+from bitjets_mlx.vocoder import build_vocoder
+from bitjets_mlx.vocoder.quantised import TERNARY, quantised
+from bitjets_mlx.vocoder.storage import pack_integers, packed_shapes, unpack_integers
+from bitjets_mlx.voice_folder import parameter_shapes, read_config, write_config
 from bitjets_mlx.weights_file import read_weights, write_weights
 
 
@@ -20,18 +23,31 @@ def test_weights_come_back_within_half_a_step_of_their_own_row() -> None:
     sizes = 10.0 ** random.uniform(-3, 1, (6, 1, 1))
     weights = {"kernel": (random.standard_normal((6, 5, 4)) * sizes).astype(np.float32), "bias": np.ones(6, np.float32)}
     weights["kernel"][2] = 0.0
-    arrays = pack_int8(weights)
+    arrays = pack_integers(weights)
     assert {name: array.dtype for name, array in arrays.items()} == {
         "kernel": np.int8,
         "kernel.step": np.float16,
         "bias": np.float16,
     }
     step = arrays["kernel.step"].astype(np.float32)[:, None, None]
-    unpack_int8(arrays)
+    unpack_integers(arrays, {name: weight.shape for name, weight in weights.items()})
     assert arrays.keys() == weights.keys() and arrays["kernel"].dtype == np.float32
     # The largest weight of a row may lie a little beyond 127 steps, since the step itself is rounded to fp16.
     assert (np.abs(arrays["kernel"] - weights["kernel"]) <= 0.57 * step).all()
     assert not arrays["kernel"][2].any()
+
+
+@pytest.mark.parametrize("bits", [4, TERNARY])
+def test_what_was_trained_at_few_bits_is_stored_in_four_and_loses_nothing(bits: float) -> None:
+    random = np.random.default_rng(0)
+    weights = {"kernel": mx.array(random.standard_normal((6, 5, 3))), "output.weight": mx.array(np.ones((2, 3)))}
+    trained = {name: np.array(weight) for name, weight in quantised(weights, bits).items()}
+    arrays = pack_integers(trained, bits)
+    assert arrays["kernel"].dtype == np.uint8 and arrays["kernel"].shape == (6, 8)  # 15 weights a row, two a byte
+    assert arrays["output.weight"].dtype == np.int8  # the last layer is not among those with few bits
+    assert packed_shapes({"kernel": (6, 5, 3)}, arrays) == {"kernel": (6, 8), "kernel.step": (6,)}
+    unpack_integers(arrays, {name: weight.shape for name, weight in trained.items()})
+    np.testing.assert_allclose(arrays["kernel"], trained["kernel"], rtol=1e-3)  # the step is fp16
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +78,7 @@ def test_a_voice_holds_int8_and_half_precision_alone(voice: Path) -> None:
 def test_a_file_in_floating_point_is_read_as_well(voice: Path, tmp_path: Path) -> None:
     arrays = read_weights(voice / "vocoder.safetensors")
     plain = dict(arrays)
-    unpack_int8(plain)
+    unpack_integers(plain, parameter_shapes(build_vocoder(read_config(voice).vocoder)))
     tensors = {name: plain.get(name) for name in arrays}
     same = load_vocoder(changed(voice, tmp_path / "float", **tensors))
     mel, f0, voiced = np.full((20, 80), -4.0, np.float32), np.full(20, 200.0), np.ones(20)
