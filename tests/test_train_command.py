@@ -25,11 +25,13 @@ from tiny_training import (
 from tiny_voice import acoustic_run, vocoder_run
 
 from bitjets_mlx import pack, train
+from bitjets_mlx.acoustic import build_acoustic
 from bitjets_mlx.config import HIFIGAN_VERSIONS, AcousticConfig, HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.training import loop, settings
-from bitjets_mlx.training.acoustic_stage import AcousticTraining
+from bitjets_mlx.training import beginning, loop, settings
+from bitjets_mlx.training.acoustic_stage import AcousticStage, AcousticTraining
+from bitjets_mlx.training.acoustic_validation import example
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
 from bitjets_mlx.training.runs import load_run_config, run_weights
 from bitjets_mlx.training.settings import (
@@ -113,6 +115,7 @@ def test_hifigan_is_trained_as_in_its_paper(
         ("acoustic", "--seed", 5, "training", "seed"),
         ("vocoder", "--seed", 5, "training", "seed"),
         ("acoustic", "--bf16", True, "training", "bf16"),
+        ("acoustic", "--decoder-layers", 5, "model", "decoder_layers"),
         ("acoustic", "--dropout", 0.3, "model", "dropout"),
         ("acoustic", "--decoder-dropout", 0.3, "model", "decoder_dropout"),
         ("acoustic", "--predictor-dropout", 0.3, "model", "predictor_dropout"),
@@ -296,6 +299,23 @@ def test_init_from_a_run(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tm
     shutil.rmtree(source)
     with pytest.raises(BitjetsError, match="source"):
         call(monkeypatch, data, tmp_path / "new", "acoustic", "--resume")
+
+
+def test_a_deeper_decoder_begins_by_saying_what_the_shallower_one_said(
+    monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path
+) -> None:
+    source = trained(data, tmp_path / "source", "acoustic", monkeypatch)
+    seen: list[AcousticStage] = []
+    monkeypatch.setattr(train, "train", lambda stage, *rest: seen.append(stage))
+    call(monkeypatch, data, tmp_path / "new", "acoustic", "--init", str(source), "--decoder-layers", "3")
+    shallow, deep = build_acoustic(ACOUSTIC, True), build_acoustic(replace(ACOUSTIC, decoder_layers=3), True)
+    shallow.update(run_weights(source)[1])
+    deep.update(seen[0].parts()["model"])
+    clip = data.split("train")[0]
+    said = [example(model, data, clip).predicted for model in (shallow, deep)]
+    assert 0.0 < np.abs(said[0] - said[1]).max() < 0.01 * said[0].std()
+    with pytest.raises(BitjetsError, match="has 3 blocks in its decoder: give --decoder-layers as many or more"):
+        beginning._deepened([{}] * 3, [{}] * 2, str(source))
 
 
 def test_init_from_a_trainable_folder(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:

@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+from mlx.utils import tree_map_with_path
+
+from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training.acoustic_stage import AcousticStage
 from bitjets_mlx.training.joint_stage import JointStage
 from bitjets_mlx.training.optimise import Tree, leaves
@@ -10,6 +14,8 @@ from bitjets_mlx.training.settings import JOINT, Settings, read_initial, weights
 from bitjets_mlx.training.vocoder_stage import VocoderStage
 
 Stage = AcousticStage | VocoderStage | JointStage
+FAINT = 1e-3  # of their usual size: the weights through which a new block speaks
+SPEAKING = ("attention.out.weight", "contract.weight")
 
 
 def begin(stage: Stage, settings: Settings, speakers: tuple[str, ...]) -> None:
@@ -21,7 +27,10 @@ def begin(stage: Stage, settings: Settings, speakers: tuple[str, ...]) -> None:
         weights = weights_for_speakers(initial, speakers)
         if isinstance(stage, AcousticStage) and "aligner" not in weights:  # a converted voice has none: it begins anew
             weights = {**weights, "aligner": stage.parameters["aligner"]}
-        check_same_shapes(stage.parts()["model"], weights, settings.init)
+        own = stage.parts()["model"]
+        if isinstance(initial.model, AcousticConfig):
+            weights = {**weights, "decoder": _deepened(weights["decoder"], own["decoder"], settings.init)}
+        check_same_shapes(own, weights, settings.init)
         stage.start_from(weights)
         if isinstance(stage, VocoderStage) and initial.judges is not None:
             stage.judges = initial.judges
@@ -36,8 +45,10 @@ def _begin_joint(stage: JointStage, settings: Settings, speakers: tuple[str, ...
             continue
         initial = read_initial(Path(settings.init or source), half)
         found = weights_for_speakers(initial, speakers)
-        if half == "acoustic" and not stage.model.acoustic.mel:  # from mels to states: nothing is projected any more
-            found = {name: value for name, value in found.items() if name != "projection"}
+        if half == "acoustic":
+            found = {**found, "decoder": _deepened(found["decoder"], own[half]["decoder"], settings.init or source)}
+            if not stage.model.acoustic.mel:  # from mels to states: nothing is projected any more
+                found.pop("projection", None)
         check_same_shapes(own[half], found, settings.init or source)
         weights[half], judges = found, initial.judges
     stage.start_from(weights)
@@ -45,6 +56,22 @@ def _begin_joint(stage: JointStage, settings: Settings, speakers: tuple[str, ...
         judges = read_initial(Path(settings.init), JOINT).judges
     if judges is not None and _shapes(judges) == _shapes(stage.judges):  # others, if --discriminators says so
         stage.judges = judges
+
+
+def _deepened(blocks: list[Tree], fresh: list[Tree], source: str) -> list[Tree]:
+    """`blocks` with as many `fresh` ones in their middle as the model has more, which begin by adding almost nothing.
+
+    Net2Net (arXiv:1511.05641, section 2.2): a deeper model that begins by saying what the shallower one said.
+    """
+    if len(fresh) < len(blocks):
+        raise BitjetsError(f"{source} has {len(blocks)} blocks in its decoder: give --decoder-layers as many or more.")
+    first = (len(blocks) + 1) // 2
+    beyond = first + len(fresh) - len(blocks)
+    new = [
+        tree_map_with_path(lambda name, leaf: leaf * FAINT if name.endswith(SPEAKING) else leaf, block)
+        for block in fresh[first:beyond]
+    ]
+    return [*blocks[:first], *new, *blocks[first:]]
 
 
 def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
