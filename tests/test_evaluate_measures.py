@@ -172,6 +172,15 @@ def test_higher_longer_speech_is_measured_as_such() -> None:
     assert measured.mcd > 0.3
 
 
+def test_recordings_of_one_sentence_are_compared_with_each_other() -> None:
+    first = extract(babble(3.0))
+    raised = Features(first.mel, first.log_f0 + 0.1, first.voiced, first.energy, first.audio)
+    assert sentences.measure_rereadings([first]) == [None]
+    one, same, other = sentences.measure_rereadings([first, first, raised])
+    assert one == same and one.log_f0_rmse == pytest.approx(0.05)  # of one take of the same pitch, and one 0.1 higher
+    assert other.log_f0_rmse == pytest.approx(0.1) and other.mcd == pytest.approx(2.0 * one.mcd)
+
+
 # -- the table -----------------------------------------------------------------------------------------------------
 
 
@@ -192,7 +201,8 @@ def take(name: str, text: str, share: float, natural: int, spoken: int, mcd: flo
         -45.0,
         Character(np.full(80, mel + 0.1), np.log([190.0, 230.0])),
     )
-    return TakeMeasures(name, name[0], text, share, 4, "", natural, own, Quality(3.0, 0.9, 0.2), speech)
+    rereading = sentences.Rereading(mcd + 1.0, 0.3) if share < 1.0 else None
+    return TakeMeasures(name, name[0], text, share, 4, "", natural, own, Quality(3.0, 0.9, 0.2), speech, rereading)
 
 
 def test_takes_of_a_sentence_count_once() -> None:
@@ -206,6 +216,8 @@ def test_takes_of_a_sentence_count_once() -> None:
     assert row["wer_added_points"] == pytest.approx(25.0)
     assert row["wer_added_low"] <= 25.0 <= row["wer_added_high"]
     assert row["mcd_db"] == pytest.approx(6.5)
+    assert row["mcd_rereading_db"] == pytest.approx(6.0)  # of the sentence with two takes
+    assert row["log_f0_rmse_rereading"] == pytest.approx(0.3)
     assert row["log_f0_rmse"] == row["log_f0_rmse_pooled"] == pytest.approx(0.1)
     assert row["log_f0_deviation_ratio"] == pytest.approx(np.log(230 / 190) / np.log(220 / 200))
     assert row["duration_error_percent"] == pytest.approx(10.0)
@@ -221,9 +233,9 @@ def test_nearest_speaker_and_every_row_is_printed() -> None:
     assert (rows["a"]["nearest_by_mel"], rows["b"]["nearest_by_mel"]) == ("a", "b")
     rows = table.summarise(measured, {"a": [-10.0, 8.0], "b": []})
     assert (rows["a"]["joins"], rows["a"]["worst_join_db"], rows["a"]["clicks_at_joins"]) == (2, 8.0, 1)
-    assert set(rows["a"]) == set(table.LABELS)
+    assert set(rows["a"]) == set(table.LABELS) - {"mcd_rereading_db", "log_f0_rmse_rereading"}  # no second takes
     printed = table.formatted(rows)
-    assert len(printed.splitlines()) == 1 + len(table.LABELS)
+    assert len(printed.splitlines()) == 1 + len(rows["a"])
     assert "6.000" in printed
 
 

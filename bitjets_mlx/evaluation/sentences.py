@@ -73,6 +73,14 @@ class SpeechMeasures:
 
 
 @dataclass(frozen=True)
+class Rereading:
+    """A take against the other takes of its sentence, on average: how near one recording comes to another."""
+
+    mcd: float
+    log_f0_rmse: float
+
+
+@dataclass(frozen=True)
 class TakeMeasures:
     """One take: what is heard in the recording, and its copy synthesis and the synthesis where there is one."""
 
@@ -86,6 +94,7 @@ class TakeMeasures:
     character: Character
     quality: Quality | None
     speech: SpeechMeasures | None
+    rereading: Rereading | None = None  # where the sentence was recorded more than once
 
 
 def group_takes(
@@ -126,8 +135,9 @@ def measure_sentence(sentence: Sentence) -> list[TakeMeasures]:
     spoken = read_audio(first) if first else None
     heard = recognise(spoken) if spoken is not None else ""
     measured = []
-    for take in sentence.takes:
-        features = load_as_recorded(take, sentence.gain)
+    recordings = [load_as_recorded(take, sentence.gain) for take in sentence.takes]
+    rereadings = measure_rereadings(recordings) if spoken is not None else [None] * len(recordings)
+    for take, features, rereading in zip(sentence.takes, recordings, rereadings, strict=True):
         natural_heard = recognise(features.audio) if spoken is not None else ""
         errors, words = word_errors(sentence.text, natural_heard)
         copy = read_audio(take.copy) if take.copy else None
@@ -143,9 +153,25 @@ def measure_sentence(sentence: Sentence) -> list[TakeMeasures]:
                 character=Character(features.mel.mean(axis=0), features.log_f0[features.voiced]),
                 quality=copy_quality(features.audio, features.mel, copy) if copy is not None else None,
                 speech=measure_speech(sentence.text, features, spoken, heard) if spoken is not None else None,
+                rereading=rereading,
             )
         )
     return measured
+
+
+def measure_rereadings(takes: Sequence[Features]) -> list[Rereading | None]:
+    """Each recording of a sentence against all others of it; None for the only one."""
+    contours = [Contour(np.exp(take.log_f0), take.voiced) for take in takes]
+    cepstra = [mel_cepstrum(take.audio, *contour) for take, contour in zip(takes, contours, strict=True)]
+    found: list[list[tuple[float, float]]] = [[] for _ in takes]
+    for i in range(len(takes)):
+        for j in range(i):
+            path = align(cepstra[i][:, 1:], cepstra[j][:, 1:])
+            errors = log_f0_errors(contours[i], contours[j], path)
+            both = mel_cepstral_distortion(cepstra[i], cepstra[j], path), root_mean_square(errors)
+            found[i].append(both)
+            found[j].append(both)
+    return [Rereading(*np.mean(others, axis=0).tolist()) if others else None for others in found]
 
 
 def measure_speech(text: str, natural: Features, spoken: np.ndarray, heard: str) -> SpeechMeasures:

@@ -22,7 +22,9 @@ LABELS = {
     "wer_added_low": "  95 % interval from",
     "wer_added_high": "  to",
     "mcd_db": "mel-cepstral distortion, dB",
+    "mcd_rereading_db": "  of two recordings of one sentence, where there are two",
     "log_f0_rmse": "log-F0 RMSE (mean over clips)",
+    "log_f0_rmse_rereading": "  of two recordings of one sentence",
     "log_f0_rmse_pooled": "log-F0 RMSE (over all frames)",
     "log_f0_deviation_ratio": "deviation of log F0, synthesis / recordings",
     "voicing_error_percent": "voicing error, %",
@@ -66,7 +68,7 @@ def _speaker_row(takes: list[TakeMeasures], natural: Mapping[str, Character]) ->
     speech = [take.speech for take in takes if take.speech]
     if len(speech) == len(takes):
         row |= _word_errors(takes, speech) | _likeness(speech, share) | _pitch(takes, speech) | _sound(speech, share)
-        row |= _nearest(_character(one.character for one in speech), natural)
+        row |= _nearest(_character(one.character for one in speech), natural) | _rereadings(takes)
     copies = [take.quality for take in takes if take.quality]
     if len(copies) < len(takes):
         return row
@@ -101,6 +103,17 @@ def _likeness(speech: list[SpeechMeasures], share: np.ndarray) -> Row:
         "duration_error_percent": 100.0 * _mean(np.abs(longer), share),
         "longer_percent": 100.0 * _mean(longer, share),
         "faulty_sentences": round(float(share[[bool(one.fault) for one in speech]].sum())),
+    }
+
+
+def _rereadings(takes: list[TakeMeasures]) -> Row:
+    read = [(take.rereading, take.share) for take in takes if take.rereading]
+    if not read:
+        return {}
+    share = np.array([share for _, share in read])
+    return {
+        "mcd_rereading_db": _mean([one.mcd for one, _ in read], share),
+        "log_f0_rmse_rereading": _mean([one.log_f0_rmse for one, _ in read], share),
     }
 
 
