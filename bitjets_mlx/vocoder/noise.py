@@ -13,9 +13,9 @@ import numpy as np
 
 SAMPLE_RATE = 22050
 TABLE = 2**16  # samples, 3 s; the noise is a loop of them
-RESOLUTIONS = ((256, 64), (512, 128))  # (n_fft, hop)
+RESOLUTIONS = ((128, 32), (256, 64), (512, 128))  # (n_fft, hop): 6 to 23 ms
 WIDTH = 200.0  # Hz on either side over which power is averaged: about as wide as a harmonic
-ROUNDS = 20
+ROUNDS = 60
 EXPONENT = 0.8  # how far a round goes towards even amplitudes
 STEPS = 24.0  # of the file's int8, a standard deviation
 FILE = Path(__file__).with_name("even_noise.npy")
@@ -30,7 +30,7 @@ def even_noise_table() -> mx.array:
 def make_even_noise() -> np.ndarray:
     """One loop of the noise as the file holds it, int8 (65536,).
 
-    White noise whose short-time spectra are divided, again and again and at two resolutions in turn, by a power of
+    White noise whose short-time spectra are divided, again and again and at each resolution in turn, by a power of
     their own power averaged over neighbouring frequencies.
     """
     x = np.random.default_rng(0).standard_normal(TABLE).astype(np.float32)
