@@ -15,6 +15,7 @@ from bitjets_mlx.pack import vocoder_part
 from bitjets_mlx.training.runs import run_weights
 from bitjets_mlx.vocoder import build_vocoder
 from bitjets_mlx.vocoder.quantised import LAST_LAYERS, quantised
+from bitjets_mlx.vocoder.storage import STEP, unpack_integers
 
 
 @pytest.mark.parametrize("config", [HARMONIC, HIFIGAN])
@@ -63,6 +64,8 @@ def test_what_is_trained_at_few_bits_is_packed_so(data: PreparedData, tmp_path: 
     assert done.returncode == 0, done.stderr
     latent = dict(tree_flatten(run_weights(tmp_path / "run")[1]))
     arrays = vocoder_part(tmp_path / "run").arrays
+    assert {arrays[name].dtype.name for name in arrays if name + STEP in arrays} == {"uint8", "int8"}
+    unpack_integers(arrays, {name: weight.shape for name, weight in latent.items()})
     for name, weight in latent.items():
         if weight.ndim > 1 and name not in LAST_LAYERS:
             assert len(np.unique(weight[0])) > 15 or weight[0].size <= 15

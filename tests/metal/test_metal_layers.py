@@ -116,7 +116,7 @@ def test_a_voice_on_another_backend_says_the_same(
     with emulated_metal(3):
         found = load_voice(VOICE).predict("Ternary.")
     assert np.array_equal(found.durations, expected.durations)
-    assert np.median(np.abs(found.mel - expected.mel)) < 2e-3
+    assert np.median(np.abs(found.mel - expected.mel)) < 1e-2
     assert np.abs(found.mel - expected.mel).max() < 0.2
 
 
