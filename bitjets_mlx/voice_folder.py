@@ -2,7 +2,7 @@
 
     config.json             everything needed to rebuild the models
     acoustic.safetensors    ternary weights as base 3 (`*.trits`) with their scale (`*.beta`); the rest fp16
-    vocoder.safetensors     int8 with a step size an output channel (`*.step`), vectors fp16
+    vocoder.safetensors     int8 or 4 bit with a step size an output channel (`*.step`), vectors fp16
     README.md               model card
 
 `convert` keeps fp32, and latent weights (`*.weight`) where it does not pack. `discriminators.safetensors`: those of a
