@@ -54,6 +54,9 @@ class Calibration:
     pitch: tuple[float, ...]
 
 
+PITCH_OF_PHONEMES = (128, 4, 9)  # sees 16 phonemes to either side: what stands for stress, words and phrases
+
+
 @dataclass(frozen=True)
 class AcousticConfig:
     """BitJETS: ternary FFT-block encoder and decoder, variance adaptor, learned aligner.
@@ -62,9 +65,10 @@ class AcousticConfig:
     The fields behind `ternary` make it the JETS of ESPnet: `norm` "layer" has LayerNorm before every sub-layer and
     behind the predictors' convolutions in place of RMSNorm inside ternary layers; `contract_kernel` is that of the
     feed-forward layer's way back; `decoder_feed_forward` its width in the decoder (0: as in the encoder); `predictors`
-    (width, layers, kernel) of duration, pitch and energy (none: all three as above); `variance_kernel` that of the
+    (width, layers, kernel) of duration, pitch and energy (none: `predictor_shapes`); `variance_kernel` that of the
     pitch and energy embeddings; `frame_centre` the place in a frame where upsampling looks; `least_frames` of a token;
     `mel` False: no projection, the vocoder reads the decoder's states.
+    `pitch_reads`: what the pitch predictor reads, the encoder's "states" or the "phonemes" themselves.
     """
 
     symbols: int = 80
@@ -93,11 +97,18 @@ class AcousticConfig:
     frame_centre: float = 0.5
     least_frames: int = 1
     mel: bool = True
+    pitch_reads: str = "states"
 
     @property
     def outputs(self) -> int:
         """Channels of what the vocoder reads."""
         return self.n_mels if self.mel else self.width
+
+    @property
+    def predictor_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(width, layers, kernel) of the duration, pitch and energy predictor."""
+        common = (self.predictor_width, self.predictor_layers, self.predictor_kernel)
+        return self.predictors or (common, PITCH_OF_PHONEMES if self.pitch_reads == "phonemes" else common, common)
 
 
 @dataclass(frozen=True)

@@ -213,6 +213,8 @@ def _add_acoustic_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--bf16", action="store_true", default=None, help="activations in bfloat16 (for GPUs)")
     text = "blocks of the decoder; more than --init has: new ones in its middle, which begin as almost nothing"
     _add(group, "--decoder-layers", _count, text, model.decoder_layers)
+    text = "what predicts pitch reads phonemes, or the encoder's states (phonemes; with --init as there, or anew)"
+    group.add_argument("--pitch-reads", choices=["phonemes", "states"], help=text)
     _add(group, "--dropout", _share, "in the encoder's blocks", model.dropout)
     _add(group, "--decoder-dropout", _share, "in the decoder's blocks", model.decoder_dropout)
     text = "in duration, pitch and energy predictors"

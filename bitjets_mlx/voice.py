@@ -265,8 +265,9 @@ class Voice:
         model, statistics = self._acoustic, self._statistics
         tokens = self._tokens(phonemes)
         mask = mx.ones((1, tokens.shape[1], 1))
-        states = model.encode(tokens, mx.array([speaker]), mask)  # (1, N, D)
-        plain = model.predict_variance(states, mask)
+        speakers = mx.array([speaker])
+        states = model.encode(tokens, speakers, mask)  # (1, N, D)
+        plain = model.predict_variance(tokens, speakers, states, mask)
         plain = plain._replace(pitch=plain.pitch * self._calibration.pitch[speaker])
         speed = style.speed / self._calibration.duration[speaker]
         durations = whole_durations(plain.log_durations, mask, speed, self._least_frames)  # (1, N)

@@ -119,7 +119,7 @@ def speak(voice: Voice, tokens: mx.array) -> Spoken:
     """tokens (1, N): what `Voice` asks its acoustic model for, before it leaves normalised units."""
     model, mask = voice._acoustic, mx.ones((*tokens.shape, 1))
     states = model.encode(tokens, mx.array([0]), mask)
-    variance = model.predict_variance(states, mask)
+    variance = model.predict_variance(tokens, mx.array([0]), states, mask)
     durations = whole_durations(variance.log_durations, mask)
     frame_mask = mx.ones((1, int(np.array(durations).sum()), 1))
     frames = model.decode(states, variance, durations, mask, frame_mask)

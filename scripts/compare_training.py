@@ -31,12 +31,11 @@ import torch_twin
 from torch_twin import TorchBitJets, TorchTraining
 
 from bitjets_mlx.benchmarking.training import made_up_data
-from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.data.prepared import PreparedData
-from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training import acoustic_stage
 from bitjets_mlx.training.acoustic_stage import AcousticStage, AcousticTraining
 from bitjets_mlx.training.batches import MicroBatch
+from bitjets_mlx.training.settings import new_acoustic
 
 Times = dict[str, list[float]]
 
@@ -51,7 +50,7 @@ def main() -> None:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as scratch:
         data = PreparedData(options.data) if options.data else made_up_data(Path(scratch))
-        model = AcousticConfig(symbols=len(SYMBOLS), speakers=len(data.speakers))
+        model = new_acoustic(len(data.speakers))
         training = AcousticTraining(accumulate=1, quantise_from=0.0, quantise_until=0.0, binarise_from=0.0)
         stage = AcousticStage(data, model, training)
         twin = TorchBitJets(model)

@@ -124,13 +124,14 @@ class FftBlock(nn.Module):
 class VariancePredictor(nn.Module):
     """Ternary convolutions with ReLU, then a full-precision head."""
 
-    def __init__(self, config: AcousticConfig) -> None:
+    def __init__(self, config: AcousticConfig, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        widths = [config.width] + [config.predictor_width] * config.predictor_layers
+        width, layers, kernel = shape
+        widths = [config.width] + [width] * layers
         self.layers = nn.ModuleList(
-            BitConv1d(inputs, outputs, config.predictor_kernel) for inputs, outputs in itertools.pairwise(widths)
+            BitConv1d(inputs, outputs, kernel) for inputs, outputs in itertools.pairwise(widths)
         )
-        self.head = nn.Linear(config.predictor_width, 1)
+        self.head = nn.Linear(width, 1)
         self.dropout = config.predictor_dropout
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -188,9 +189,7 @@ class TorchBitJets(nn.Module):
         self.speaker_embedding = nn.Embedding(config.speakers, width)
         self.position_scale = nn.Parameter(torch.full((2,), 0.3))
         self.encoder = nn.ModuleList(FftBlock(config, config.dropout) for _ in range(config.encoder_layers))
-        self.duration = VariancePredictor(config)
-        self.pitch = VariancePredictor(config)
-        self.energy = VariancePredictor(config)
+        self.duration, self.pitch, self.energy = (VariancePredictor(config, s) for s in config.predictor_shapes)
         self.pitch_embedding = nn.Linear(1, width)
         self.energy_embedding = nn.Linear(1, width)
         self.decoder = nn.ModuleList(FftBlock(config, config.decoder_dropout) for _ in range(config.decoder_layers))
@@ -215,9 +214,14 @@ class TorchBitJets(nn.Module):
             x = block(x, mask, bias)
         return (x + self.speaker_embedding(speakers)[:, None]) * mask
 
-    def predict_variance(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """states (B, N, D) -> log durations, pitch and energy, each (B, N)."""
-        return self.duration(states, mask), self.pitch(states, mask), self.energy(states, mask)
+    def predict_variance(
+        self, tokens: Tensor, speakers: Tensor, states: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """tokens (B, N), speakers (B,), states (B, N, D) -> log durations, pitch and energy, each (B, N)."""
+        tune = states
+        if self.config.pitch_reads == "phonemes":
+            tune = self.embedding(tokens) + self.speaker_embedding(speakers)[:, None]
+        return self.duration(states, mask), self.pitch(tune, mask), self.energy(states, mask)
 
     def decode(
         self, states: Tensor, pitch: Tensor, energy: Tensor, durations: Tensor, mask: Tensor, frame_mask: Tensor
@@ -239,7 +243,7 @@ class TorchBitJets(nn.Module):
         """
         mask = torch.ones(*tokens.shape, 1)
         states = self.encode(tokens, speakers, mask)
-        log_durations, pitch, energy = self.predict_variance(states, mask)
+        log_durations, pitch, energy = self.predict_variance(tokens, speakers, states, mask)
         if durations is None:
             durations = (log_durations.exp() - 1.0).round().clamp(min=1.0)
         frame_mask = torch.ones(1, int(durations.sum()), 1)
@@ -308,7 +312,7 @@ def losses(model: TorchBitJets, batch: Batch, binarisation: float, weights: Acou
     durations = torch.from_numpy(durations_host.astype(np.float32))
 
     states = model.encode(batch["tokens"], batch["speakers"], mask)
-    predicted = model.predict_variance(states, mask)
+    predicted = model.predict_variance(batch["tokens"], batch["speakers"], states, mask)
     truth = (
         torch.log(durations + 1.0),
         token_means(batch["log_f0"], voiced, path),

@@ -101,9 +101,10 @@ class TorchAcoustic:
             [FftBlock(weights, f"{side}.{i}", config["heads"]) for i in range(count)] for side, count in blocks
         )
         self.predictors = {
-            name: [BitConv1d(weights, f"{name}.layers.{i}") for i in range(config["predictor_layers"])]
-            for name in ("duration", "pitch", "energy")
+            name: [BitConv1d(weights, f"{name}.layers.{i}") for i in range(layers)]
+            for name, (_, layers, _) in zip(("duration", "pitch", "energy"), config["predictor_shapes"], strict=True)
         }
+        self.pitch_reads = config["pitch_reads"]
         self.positions = sinusoids(4096, config["width"])
 
     def __call__(self, tokens: Tensor, speaker: int, calibration: tuple[float, float] = (1.0, 1.0)) -> Spoken:
@@ -113,7 +114,9 @@ class TorchAcoustic:
         for block in self.encoder:
             x = block(x)
         x = x + w["speaker_embedding.weight"][speaker]
-        log_durations, pitch, energy = (self._predict(name, x) for name in ("duration", "pitch", "energy"))
+        phonemes = w["embedding.weight"][tokens] + w["speaker_embedding.weight"][speaker]
+        read = {"duration": x, "pitch": phonemes if self.pitch_reads == "phonemes" else x, "energy": x}
+        log_durations, pitch, energy = (self._predict(name, given) for name, given in read.items())
         durations = ((log_durations.exp() - 1.0) * calibration[0]).round_().clamp_(min=1.0)  # (N,)
         x = x + F.linear(pitch[:, None] * calibration[1], w["pitch_embedding.weight"], w["pitch_embedding.bias"])
         x = x.add_(F.linear(energy[:, None], w["energy_embedding.weight"], w["energy_embedding.bias"]))

@@ -82,7 +82,7 @@ def run(model: BitJets, batch: AcousticBatch, amount: Amount = None) -> tuple[Va
     frame_mask = length_mask(batch.frame_lengths, batch.mel.shape[1])
     alignment = align_on_host(batch, *align_scores(model, batch))
     states = model.encode(batch.tokens, batch.speakers, mask, amount)
-    variance = model.predict_variance(states, mask, amount)
+    variance = model.predict_variance(batch.tokens, batch.speakers, states, mask, amount)
     frames = model.decode(states, variance, alignment.durations, mask, frame_mask, amount)
     return variance, frames, alignment
 

@@ -74,7 +74,7 @@ def test_speaking_is_ours(stage: AcousticStage) -> None:
     tokens, speakers = mx.array([[3, 9, 27, 40, 12, 5, 61]]), mx.array([1])
     mask = mx.ones((1, tokens.shape[1], 1))
     states = model.encode(tokens, speakers, mask)
-    variance = model.predict_variance(states, mask)
+    variance = model.predict_variance(tokens, speakers, states, mask)
     durations = whole_durations(variance.log_durations, mask)
     frame_mask = length_mask(durations.sum(axis=1), int(durations.sum()))
     ours = model.decode(states, variance, durations, mask, frame_mask)

@@ -75,8 +75,9 @@ def test_a_packed_voice_says_exactly_what_the_trained_model_says(folder: Path, m
     p = voice.predict(TEXT, speaker="ben")
     tokens = mx.array([[voice.config.symbols.index(symbol) for symbol in p.phonemes]])
     mask, frame_mask = mx.ones((1, len(p.phonemes), 1)), mx.ones((1, len(p.mel), 1))
-    states = model.encode(tokens, mx.array([SPEAKERS.index("ben")]), mask)
-    variance = model.predict_variance(states, mask)
+    speakers = mx.array([SPEAKERS.index("ben")])
+    states = model.encode(tokens, speakers, mask)
+    variance = model.predict_variance(tokens, speakers, states, mask)
     calibration = voice.config.calibration
     variance = variance._replace(pitch=variance.pitch * calibration.pitch[1])
     frames = model.decode(states, variance, mx.array(p.durations)[None], mask, frame_mask)

@@ -98,7 +98,7 @@ def acoustic_run(folder: Path, seed: int = 0) -> Path:
     model.eval()
     tokens, mask = mx.arange(len(SYMBOLS))[None], mx.ones((1, len(SYMBOLS), 1))
     states = model.encode(tokens, mx.array([0]), mask)
-    variance, durations = model.predict_variance(states, mask), mx.full((1, len(SYMBOLS)), 4)
+    variance, durations = model.predict_variance(tokens, mx.array([0]), states, mask), mx.full((1, len(SYMBOLS)), 4)
     frames = model.decode(states, variance, durations, mask, mx.ones((1, 4 * len(SYMBOLS), 1)))
     model.projection.bias = mx.zeros(ACOUSTIC.n_mels + 2).at[-1].add(-mx.mean(frames.voicing))
     parts = {"ema": model.parameters()}

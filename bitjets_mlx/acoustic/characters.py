@@ -127,7 +127,13 @@ class CharacterJets(nn.Module):
         return self.encoder_norm(x) * mask
 
     def predict_variance(
-        self, states: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None
+        self,
+        tokens: mx.array,
+        speakers: mx.array,
+        states: mx.array,
+        mask: mx.array,
+        amount: Amount = None,
+        key: mx.array | None = None,
     ) -> Variance:
         """states (B, N, D) -> durations; pitch and energy are zeros."""
         durations = self.duration(states, mask, amount)

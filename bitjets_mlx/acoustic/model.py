@@ -53,10 +53,8 @@ class BitJets(nn.Module):
         self.position_scale = mx.full((2,), 0.3)  # encoder, decoder
         feed_forward = config.feed_forward, config.decoder_feed_forward or config.feed_forward
         self.encoder = [FftBlock(config, feed_forward[0], config.dropout) for _ in range(config.encoder_layers)]
-        common = (config.predictor_width, config.predictor_layers, config.predictor_kernel)
-        shapes = config.predictors or (common,) * 3
         self.duration, self.pitch, self.energy = (
-            VariancePredictor(config, shape, config.predictor_dropout) for shape in shapes
+            VariancePredictor(config, shape, config.predictor_dropout) for shape in config.predictor_shapes
         )
         self.pitch_embedding = _variance_embedding(config)
         self.energy_embedding = _variance_embedding(config)
@@ -89,13 +87,26 @@ class BitJets(nn.Module):
         return (x + speaker.astype(self.dtype)) * mask.astype(self.dtype)
 
     def predict_variance(
-        self, states: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None
+        self,
+        tokens: mx.array,
+        speakers: mx.array,
+        states: mx.array,
+        mask: mx.array,
+        amount: Amount = None,
+        key: mx.array | None = None,
     ) -> Variance:
-        """states (B, N, D) -> durations, pitch and energy."""
+        """tokens (B, N), speakers (B,), their states (B, N, D) -> durations, pitch and energy.
+
+        The encoder comes to know the training sentences by heart, and pitch, of which text says little, with them: a
+        predictor that reads the phonemes themselves says more about sentences that are new.
+        """
         keys = split_key(key, 3)
+        tune = states
+        if self.config.pitch_reads == "phonemes":
+            tune = (self.embedding(tokens) + self.speaker_embedding(speakers)[:, None]).astype(self.dtype)  # (B, N, D)
         return Variance(
             self.duration(states, mask, amount, keys[0]),
-            self.pitch(states, mask, amount, keys[1]),
+            self.pitch(tune, mask, amount, keys[1]),
             self.energy(states, mask, amount, keys[2]),
         )
 

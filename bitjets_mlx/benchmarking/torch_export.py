@@ -45,7 +45,7 @@ def export_for_torch(voice: Path, vocoder: Path, output: Path) -> None:
     if isinstance(sound.vocoder, HarmonicConfig):
         arrays |= {"envelope": envelope_matrix(sound.vocoder.n_mels), "noise": np.array(even_noise_table())}
     described = {
-        "acoustic": asdict(config.acoustic),
+        "acoustic": asdict(config.acoustic) | {"predictor_shapes": config.acoustic.predictor_shapes},
         "vocoder": vocoder_to_json(sound.vocoder),
         "lowest_mel": math.log(config.audio.log_floor),
         "speakers": _speakers(config),

@@ -70,16 +70,15 @@ def _acoustic(job: Job) -> tuple[Any, Any, Any]:
     """The clips, and the default acoustic model and its training, fully quantised."""
     sys.path.insert(0, str(ROOT))
     import bitjets_mlx  # noqa: F401  before mlx
-    from bitjets_mlx.config import AcousticConfig
     from bitjets_mlx.data.prepared import PreparedData
-    from bitjets_mlx.text.symbols import SYMBOLS
     from bitjets_mlx.training.acoustic_stage import AcousticTraining
+    from bitjets_mlx.training.settings import new_acoustic
 
     data = PreparedData(Path(job["data"]))
     training = AcousticTraining(
         batch_size=job["batch_size"], accumulate=1, quantise_from=0.0, quantise_until=0.0, binarise_from=0.0
     )
-    return data, AcousticConfig(symbols=len(SYMBOLS), speakers=len(data.speakers)), training
+    return data, new_acoustic(len(data.speakers)), training
 
 
 def harmonic(job: Job) -> Callable[[int], Any]:

@@ -137,7 +137,7 @@ def acoustic_loss_and_frames(
     binary = -mx.sum(scores * alignment.path) / counts.frames
 
     states = model.encode(batch.tokens, batch.speakers, mask, amount, keys[0])
-    predicted = model.predict_variance(states, mask, amount, keys[1])
+    predicted = model.predict_variance(batch.tokens, batch.speakers, states, mask, amount, keys[1])
     target = recorded_variance(batch, alignment)
     frames = model.decode(states, target, alignment.durations, mask, frame_mask, amount, keys[2])
 

@@ -10,7 +10,7 @@ from bitjets_mlx.training.acoustic_stage import AcousticStage
 from bitjets_mlx.training.joint_stage import JointStage
 from bitjets_mlx.training.optimise import Tree, leaves
 from bitjets_mlx.training.runs import check_same_shapes
-from bitjets_mlx.training.settings import JOINT, Settings, read_initial, weights_for_speakers
+from bitjets_mlx.training.settings import JOINT, Model, Settings, read_initial, weights_for_speakers
 from bitjets_mlx.training.vocoder_stage import VocoderStage
 
 Stage = AcousticStage | VocoderStage | JointStage
@@ -29,7 +29,7 @@ def begin(stage: Stage, settings: Settings, speakers: tuple[str, ...]) -> None:
             weights = {**weights, "aligner": stage.parameters["aligner"]}
         own = stage.parts()["model"]
         if isinstance(initial.model, AcousticConfig):
-            weights = {**weights, "decoder": _deepened(weights["decoder"], own["decoder"], settings.init)}
+            weights = _grown(weights, initial.model, own, settings.model, settings.init)
         check_same_shapes(own, weights, settings.init)
         stage.start_from(weights)
         if isinstance(stage, VocoderStage) and initial.judges is not None:
@@ -45,8 +45,8 @@ def _begin_joint(stage: JointStage, settings: Settings, speakers: tuple[str, ...
             continue
         initial = read_initial(Path(settings.init or source), half)
         found = weights_for_speakers(initial, speakers)
-        if half == "acoustic":
-            found = {**found, "decoder": _deepened(found["decoder"], own[half]["decoder"], settings.init or source)}
+        if isinstance(initial.model, AcousticConfig):
+            found = _grown(found, initial.model, own[half], stage.model.acoustic, settings.init or source)
             if not stage.model.acoustic.mel:  # from mels to states: nothing is projected any more
                 found.pop("projection", None)
         check_same_shapes(own[half], found, settings.init or source)
@@ -56,6 +56,13 @@ def _begin_joint(stage: JointStage, settings: Settings, speakers: tuple[str, ...
         judges = read_initial(Path(settings.init), JOINT).judges
     if judges is not None and _shapes(judges) == _shapes(stage.judges):  # others, if --discriminators says so
         stage.judges = judges
+
+
+def _grown(weights: Tree, was: AcousticConfig, own: Tree, model: Model, source: str) -> Tree:
+    """Weights of a model `was`, for `model`: what that one has in other shapes begins anew, as in `own`."""
+    assert isinstance(model, AcousticConfig)
+    grown = {**weights, "decoder": _deepened(weights["decoder"], own["decoder"], source)}
+    return grown if was.pitch_reads == model.pitch_reads else {**grown, "pitch": own["pitch"]}
 
 
 def _deepened(blocks: list[Tree], fresh: list[Tree], source: str) -> list[Tree]:

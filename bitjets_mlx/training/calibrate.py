@@ -51,7 +51,8 @@ def _compare(
     durations = monotonic_search(scores, np.array([tokens]), np.array([frames]))  # (1, N)
     path = path_matrix(durations, frames)  # (1, T, N)
     mask = length_mask(batch.token_lengths, tokens)
-    said = model.predict_variance(model.encode(batch.tokens, batch.speakers, mask), mask)
+    states = model.encode(batch.tokens, batch.speakers, mask)
+    said = model.predict_variance(batch.tokens, batch.speakers, states, mask)
     voiced = (item["voiced"] @ path[0]) > 0  # (N,)
     real_pitch = np.array(token_means(batch.log_f0, batch.voiced, mx.array(path)))[0]
     said_frames = float(mx.sum(mx.maximum(mx.exp(said.log_durations) - 1.0, 1.0)))

@@ -19,6 +19,7 @@ from bitjets_mlx.training.settings import (
     check_known,
     check_symbols,
     check_vocoder,
+    new_acoustic,
     overridden,
     read_initial,
     vocoder_training,
@@ -64,7 +65,7 @@ def _joined(
 ) -> JointConfig:
     """An acoustic model and a vocoder that fit each other."""
     speakers = len(data.speakers)
-    ours = acoustic.model if acoustic is not None else AcousticConfig(symbols=len(SYMBOLS), speakers=speakers)
+    ours = acoustic.model if acoustic is not None else new_acoustic(speakers)
     if not isinstance(ours, AcousticConfig):
         raise BitjetsError("joint training knows no model that reads characters: train it with --stage acoustic.")
     ours = dataclasses.replace(ours, speakers=speakers)

@@ -119,12 +119,17 @@ def fresh_settings(stage: str, vocoder: str | None, data: PreparedData, init: st
             if options.get("ternary") and isinstance(model, AcousticConfig) and not model.ternary:
                 training = dataclasses.replace(training, quantise_until=WARM_IN_UNTIL)
     elif stage == "acoustic":
-        model = AcousticConfig(symbols=len(SYMBOLS), speakers=len(data.speakers))
+        model = new_acoustic(len(data.speakers))
     else:
         model = VOCODERS[vocoder or "harmonic"]
         training = vocoder_training(model)
     check_known(stage, model, training, options)
     return Settings(stage, overridden(model, options), overridden(training, options), statistics, init, symbols, audio)
+
+
+def new_acoustic(speakers: int) -> AcousticConfig:
+    """The acoustic model that is trained where no weights to begin with say otherwise."""
+    return AcousticConfig(symbols=len(SYMBOLS), speakers=speakers, pitch_reads="phonemes")
 
 
 def vocoder_training(model: Model, judged: bool = False) -> VocoderTrainingConfig:

@@ -220,7 +220,8 @@ def test_a_frame_costs_two_launches_a_layer(emulator: None, monkeypatch: pytest.
         layer.freeze_trits(np.array(trits).astype(np.int8), beta)
     mask = mx.ones((1, 6, 1))
     with emulated_metal() as gpu:
-        states = model.encode(mx.arange(5)[None][:, :5], mx.array([0]), mask[:, :5])
-        model.predict_variance(states, mask[:, :5])
+        tokens, speakers = mx.arange(5)[None], mx.array([0])
+        states = model.encode(tokens, speakers, mask[:, :5])
+        model.predict_variance(tokens, speakers, states, mask[:, :5])
         encoder = [name for name in layers if not name.startswith("decoder")]
     assert len(gpu.launches) == 2 * len(encoder)
