@@ -1,6 +1,7 @@
 """BitJETS as a whole: shapes, batches against single utterances, upsampling, losses and their gradients."""
 
 from dataclasses import replace
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -130,6 +131,29 @@ def test_speakers_and_order_of_tokens_matter() -> None:
     assert float(mx.abs(plain - other).max()) > 1e-3
     swapped = batch.tokens[:, mx.array([1, 0, 2, 3, 4, 5, 6, 7])]
     assert float(mx.abs(plain - run(model, batch._replace(tokens=swapped))[1].mel).max()) > 1e-3
+
+
+def test_pitch_of_phonemes_is_none_of_the_encoders_business() -> None:
+    """What it says depends on phonemes and speaker, and its loss teaches the encoder nothing."""
+    model, batch = small_model(pitch_reads="phonemes").eval(), small_batch()
+    mask = length_mask(batch.token_lengths, 8)
+    said = [
+        model.predict_variance(batch.tokens, speakers, states, mask)
+        for speakers in (batch.speakers, 1 - batch.speakers)
+        for states in (mx.zeros((3, 8, 16)), mx.ones((3, 8, 16)))
+    ]
+    assert mx.array_equal(said[0].pitch, said[1].pitch) and not mx.allclose(said[0].pitch, said[2].pitch)
+    assert not mx.allclose(said[0].log_durations, said[1].log_durations)
+    assert not mx.any(said[0].pitch * (1.0 - mask[..., 0]))
+
+    def pitch_loss(parameters: Any) -> mx.array:
+        model.update(parameters)
+        states = model.encode(batch.tokens, batch.speakers, mask, 0.0)
+        return model.predict_variance(batch.tokens, batch.speakers, states, mask, 0.0).pitch.square().sum()
+
+    gradient = mx.grad(pitch_loss)(model.train().parameters())
+    assert all(not mx.any(leaf) for _, leaf in tree_flatten(gradient["encoder"]))
+    assert all(mx.any(leaf) for _, leaf in tree_flatten(gradient["pitch"]))
 
 
 def test_default_model_is_ternary_and_small() -> None:

@@ -29,11 +29,12 @@ STILL = replace(
 )
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> AcousticStage:
-    """A stage that quantises fully from the start."""
+@pytest.fixture(scope="module", params=["states", "phonemes"])
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AcousticStage:
+    """A stage that quantises fully from the start, of a model whose pitch predictor reads the one or the other."""
     data = tiny_data(tmp_path_factory.mktemp("prepared"))
-    return AcousticStage(data, STILL, replace(ACOUSTIC_TRAINING, quantise_from=0.0, quantise_until=0.0))
+    model = replace(STILL, pitch_reads=request.param)
+    return AcousticStage(data, model, replace(ACOUSTIC_TRAINING, quantise_from=0.0, quantise_until=0.0))
 
 
 def clips(stage: AcousticStage) -> tuple[list[Any], MicroBatch]:
@@ -42,9 +43,9 @@ def clips(stage: AcousticStage) -> tuple[list[Any], MicroBatch]:
     return items, padded_shape((), max(len(item["mel"]) for item in items), max(len(item["tokens"]) for item in items))
 
 
-def twin(parameters: Any) -> TorchBitJets:
-    model = TorchBitJets(STILL)
-    model.load(parameters)
+def twin(stage: AcousticStage) -> TorchBitJets:
+    model = TorchBitJets(stage.validation.model.config)  # type: ignore[arg-type]
+    model.load(stage.parameters)
     return model
 
 
@@ -53,7 +54,7 @@ def test_losses_and_gradients_are_ours(stage: AcousticStage) -> None:
     cut = len(items) // stage.pool.count
     shards = [collate(items[i : i + cut], shape) for i in range(0, len(items), cut)]
     gradients, ours = stage.gradients(5, [shards])
-    model = twin(stage.parameters)
+    model = twin(stage)
     theirs = losses(model, torch_collate(items, shape), 1.0, AcousticLossWeights())
     for name in LOSSES:
         assert ours[name] == pytest.approx(theirs[name].item(), rel=1e-4), name
@@ -79,7 +80,7 @@ def test_speaking_is_ours(stage: AcousticStage) -> None:
     frame_mask = length_mask(durations.sum(axis=1), int(durations.sum()))
     ours = model.decode(states, variance, durations, mask, frame_mask)
     with torch.inference_mode():
-        found, out = twin(stage.parameters).eval()(torch.from_numpy(np.array(tokens)), torch.tensor([1]))
+        found, out = twin(stage).eval()(torch.from_numpy(np.array(tokens)), torch.tensor([1]))
     np.testing.assert_array_equal(found.numpy(), np.array(durations))
     for expected, row in ((ours.mel, out[..., :-2]), (ours.log_f0, out[..., -2]), (ours.voicing, out[..., -1])):
         np.testing.assert_allclose(row.numpy(), np.array(expected), atol=1e-4)
@@ -88,7 +89,7 @@ def test_speaking_is_ours(stage: AcousticStage) -> None:
 def test_the_optimiser_is_ours(stage: AcousticStage) -> None:
     """Clipping, AdamW with weight decay, and the moving average, over three updates with given gradients."""
     training = stage.training
-    model = twin(stage.parameters)
+    model = twin(stage)
     theirs = TorchTraining(model, training)
     ours = Optimizer(stage.parameters, training.betas, training.clip, training.ema_decay)
     parameters = stage.parameters

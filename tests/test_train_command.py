@@ -38,6 +38,7 @@ from bitjets_mlx.training.settings import (
     Initial,
     Settings,
     fresh_settings,
+    new_acoustic,
     read_initial,
     resumed_settings,
     weights_for_speakers,
@@ -116,6 +117,7 @@ def test_hifigan_is_trained_as_in_its_paper(
         ("vocoder", "--seed", 5, "training", "seed"),
         ("acoustic", "--bf16", True, "training", "bf16"),
         ("acoustic", "--decoder-layers", 5, "model", "decoder_layers"),
+        ("acoustic", "--pitch-reads", "states", "model", "pitch_reads"),
         ("acoustic", "--dropout", 0.3, "model", "dropout"),
         ("acoustic", "--decoder-dropout", 0.3, "model", "decoder_dropout"),
         ("acoustic", "--predictor-dropout", 0.3, "model", "predictor_dropout"),
@@ -316,6 +318,23 @@ def test_a_deeper_decoder_begins_by_saying_what_the_shallower_one_said(
     assert 0.0 < np.abs(said[0] - said[1]).max() < 0.01 * said[0].std()
     with pytest.raises(BitjetsError, match="has 3 blocks in its decoder: give --decoder-layers as many or more"):
         beginning._deepened([{}] * 3, [{}] * 2, str(source))
+
+
+def test_a_pitch_predictor_that_reads_something_else_begins_anew(
+    monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path
+) -> None:
+    assert ACOUSTIC.pitch_reads == "states"
+    source = trained(data, tmp_path / "source", "acoustic", monkeypatch)
+    seen: list[AcousticStage] = []
+    monkeypatch.setattr(train, "train", lambda stage, *rest: seen.append(stage))
+    call(monkeypatch, data, tmp_path / "new", "acoustic", "--init", str(source), "--pitch-reads", "phonemes")
+    begun, was = seen[0].parts()["model"], run_weights(source)[1]
+    assert [layer["weight"].shape for layer in begun["pitch"]["layers"]] == [(128, 9, 16), *[(128, 9, 128)] * 3]
+    assert_same_trees({**begun, "pitch": {}}, {**was, "pitch": {}})
+
+
+def test_new_acoustic_models_predict_pitch_from_phonemes() -> None:
+    assert new_acoustic(2).pitch_reads == "phonemes" and new_acoustic(2).speakers == 2
 
 
 def test_init_from_a_trainable_folder(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ ACOUSTIC = AcousticConfig(
     feed_forward=48,
     encoder_layers=1,
     decoder_layers=1,
-    predictor_width=24,
+    predictors=((24, 2, 3),) * 3,
+    pitch_reads="phonemes",
     aligner_width=16,
 )
 HARMONIC = HarmonicConfig(width=16, hidden=24, layers=1)
