@@ -69,9 +69,9 @@ class BitConv1d(nn.Module):
         self.weight = nn.Parameter(torch.randn(outputs, kernel, inputs) / math.sqrt(inputs * kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, T, I), mask (B, T, 1) -> (B, T, O)."""
-        x = F.rms_norm(x, (x.shape[-1],), self.gain, RMS_EPS) * mask
+    def forward(self, x: Tensor, mask: Tensor, dropped: float = 0.0) -> Tensor:
+        """x (B, T, I) of which dropout took a share, mask (B, T, 1) -> (B, T, O)."""
+        x = F.rms_norm(x, (x.shape[-1],), self.gain / math.sqrt(1.0 - dropped), RMS_EPS) * mask
         return convolve(_FakeActivations.apply(x), _FakeWeights.apply(self.weight), self.bias)
 
 
@@ -136,8 +136,10 @@ class VariancePredictor(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (B, N, D), mask (B, N, 1) -> (B, N)."""
+        dropped = 0.0
         for layer in self.layers:
-            x = F.dropout(F.relu(layer(x, mask)), self.dropout, self.training)
+            x = F.dropout(F.relu(layer(x, mask, dropped)), self.dropout, self.training)
+            dropped = self.dropout if self.training else 0.0
         return self.head(x)[..., 0] * mask[..., 0]
 
 

@@ -11,7 +11,7 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from bitjets_mlx.acoustic import blocks
 from bitjets_mlx.acoustic.model import BitJets, Frames, Variance, length_mask, whole_durations
-from bitjets_mlx.acoustic.variance import gaussian_upsampling, token_means
+from bitjets_mlx.acoustic.variance import VariancePredictor, gaussian_upsampling, token_means
 from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.ternary import layers
 from bitjets_mlx.ternary.layers import Amount, BitConv1d
@@ -333,6 +333,32 @@ def test_dropout_comes_from_the_key_alone() -> None:
     assert not bool(mx.array_equal(first, blocks.dropout(x, 0.25, mx.random.key(2))))
     assert np.unique(np.array(first)).tolist() == pytest.approx([0.0, 1.0 / 0.75])
     assert bool(mx.array_equal(blocks.dropout(x, 0.25, None), x))
+
+
+@pytest.mark.parametrize("amount", [0.0, None])  # without quantisation; with it, by whatever kernels are here
+def test_a_layer_says_on_average_with_dropout_what_it_says_without(amount: float | None) -> None:
+    """RMSNorm divides by what dropout made larger: without the gain's correction this would be 0.77 of it."""
+    mx.random.seed(0)
+    layer = BitConv1d(64, 8, 3)
+    layer.train()
+    x, mask = mx.maximum(mx.random.normal((2, 30, 64)), 0.0), mx.ones((2, 30, 1))  # as a ReLU leaves it
+    exact = np.array(layer(x, mask, amount) - layer.bias)
+    keys = mx.random.split(mx.random.key(1), 300)
+    said = [np.array(layer(blocks.dropout(x, 0.4, key), mask, amount, dropped=0.4) - layer.bias) for key in keys]
+    scale = float(np.sum(np.mean(said, axis=0) * exact) / np.sum(exact**2))
+    assert scale == pytest.approx(1.0, abs=0.04)
+
+
+def test_what_a_predictor_learns_with_dropout_holds_without() -> None:
+    """What it says without dropout is as wide as the mean of what it says with: 1.4 times as wide uncorrected."""
+    mx.random.seed(0)
+    config = replace(small_model().config, width=64)
+    predictor = VariancePredictor(config, (64, 2, 3), dropout=0.4)
+    predictor.train()
+    x, mask = mx.random.normal((4, 40, 64)), mx.ones((4, 40, 1))
+    exact = np.array(predictor(x, mask, 0.0))
+    said = np.mean([np.array(predictor(x, mask, 0.0, key)) for key in mx.random.split(mx.random.key(1), 300)], axis=0)
+    assert np.std(said) == pytest.approx(np.std(exact), rel=0.12)
 
 
 def test_unvoiced_batch_has_no_f0_loss_and_no_nan() -> None:

@@ -150,8 +150,8 @@ def test_accumulating_4_x_8_is_one_batch_of_32(number: int, data: PreparedData) 
 def test_accumulating_is_one_batch_for_the_vocoder_too(data: PreparedData) -> None:
     """HiFi-GAN without augmentation: nothing random is left but which segments are taken.
 
-    |log a - log b| has kinks, and the processor decides in which order sums are taken: a bin or two may lie on the other
-    side of one, which moves the gradient by about a thousandth.
+    |log a - log b| has kinks, and the processor decides in which order sums are taken: a bin or two may lie on the
+    other side of one, which moves the gradient by about a thousandth.
     """
     made = VocoderStage(data, HIFIGAN, replace(VOCODER_TRAINING, batch_size=4, accumulate=2, **STILL), data.folder)
     rows = [shard for micro in range(2) for shard in made._shards(0, micro)]

@@ -32,11 +32,13 @@ class VariancePredictor(nn.Module):
 
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount = None, key: mx.array | None = None) -> mx.array:
         """x (B, N, D), mask (B, N, 1) -> (B, N)."""
+        dropped = 0.0
         for index, layer_key in enumerate(split_key(key, len(self.layers))):
-            x = self.layers[index](x, mask, amount, "relu")
+            x = self.layers[index](x, mask, amount, "relu", dropped=dropped)
             if "norms" in self:
                 x = self.norms[index](x)
             x = dropout(x, self.dropout, layer_key)
+            dropped = 0.0 if layer_key is None else self.dropout
         return self.head(x.astype(mx.float32))[..., 0] * mask[..., 0]
 
 

@@ -49,20 +49,27 @@ class BitConv1d(nn.Module):
         amount: Amount = None,
         activation: str | None = None,
         residual: mx.array | None = None,
+        dropped: float = 0.0,
     ) -> mx.array:
         """x (B, T, I), mask (B, T, 1) with zeros beyond each utterance's end -> (B, T, O).
 
         `activation` ("relu") and `residual` (B, T, O), which is added last, cost nothing where the kernels run.
+        `dropped` is the share of `x` that dropout took in training. What it leaves has a larger RMS, by which RMSNorm
+        divides; unless the gain makes up for that, outputs without dropout are larger than those that were trained (the
+        variance shift of Li et al., arXiv:1801.05134).
         """
         if self.ternary and not self.training:
             return bit_conv1d(
                 x, mask, self.gain if "gain" in self else None, *self._held(), self.bias, activation, residual
             )
         relu = activation == "relu"
-        if self.ternary and "gain" in self and amount is None and prefers_kernels(x) and not trains_packed():
-            out = layer_kernels(x, self.gain, self.weight, self.bias, mask, relu)
+        gain = self.gain if "gain" in self else None
+        if gain is not None and dropped:
+            gain = gain / math.sqrt(1.0 - dropped)
+        if self.ternary and gain is not None and amount is None and prefers_kernels(x) and not trains_packed():
+            out = layer_kernels(x, gain, self.weight, self.bias, mask, relu)
         else:
-            x = rms_norm_plain(x, self.gain, mask) if "gain" in self else x * mask.astype(x.dtype)
+            x = x * mask.astype(x.dtype) if gain is None else rms_norm_plain(x, gain, mask)
             out = self._train(x, amount) if self.ternary else self._full_precision(x)
             out = out + self.bias.astype(x.dtype)
             out = mx.maximum(out, 0.0) if relu else out
