@@ -5,6 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from bitjets_mlx.data.prepared import Clip
+from bitjets_mlx.training.acoustic_data import balanced
 from bitjets_mlx.training.batches import BatchPlan, pad, padded_shape
 from bitjets_mlx.training.shards import seeds_for
 
@@ -81,6 +83,16 @@ def test_clips_of_one_length_make_one_bucket() -> None:
     made = BatchPlan(np.full(20, 100), np.full(20, 12), 4, 0)
     assert {(made[number].frames, made[number].tokens) for number in range(made.per_epoch)} == {(128, 16)}
     assert made.per_epoch == 5
+
+
+def test_speakers_with_less_speech_are_heard_more_often() -> None:
+    def clips(speaker: str, count: int) -> list[Clip]:
+        return [Clip(f"{speaker}{i}", speaker, "", (), "train", 100, 25_600, "") for i in range(count)]
+
+    given = clips("most", 20) + clips("half", 10) + clips("hardly", 1) + clips("nearly", 15)
+    heard = Counter(clip.id for clip in balanced(given))
+    assert list(heard) == [clip.id for clip in given]
+    assert {clip.speaker: heard[clip.id] for clip in given} == {"most": 1, "half": 2, "hardly": 3, "nearly": 1}
 
 
 def test_padding() -> None:

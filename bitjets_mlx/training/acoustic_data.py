@@ -1,5 +1,6 @@
 """What the acoustic stage trains on: clips read and normalised ahead of time, padded, counted, cut into shards."""
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -14,6 +15,7 @@ from bitjets_mlx.training.acoustic_losses import AcousticBatch
 from bitjets_mlx.training.batches import BatchPlan, MicroBatch, pad
 
 Item = dict[str, np.ndarray]
+MOST_REPEATS = 3  # of a speaker with little speech: more would have the model learn these few clips by heart
 
 
 class AcousticReader:
@@ -63,6 +65,16 @@ def usable_clips(data: PreparedData, split: str) -> list[Clip]:
     if not clips:
         raise BitjetsError(f"the prepared data has no usable {split} clips: run prepare on more recordings.")
     return clips
+
+
+def balanced(clips: list[Clip]) -> list[Clip]:
+    """The clips, those of a speaker with less speech than another's two or three times, so that all count alike."""
+    frames: Counter[str] = Counter()
+    for clip in clips:
+        frames[clip.speaker] += clip.frames
+    most = max(frames.values())
+    times = {speaker: min(round(most / own), MOST_REPEATS) for speaker, own in frames.items()}
+    return [clip for clip in clips for _ in range(times[clip.speaker])]
 
 
 def read_clip(data: PreparedData, clip: Clip) -> Item:

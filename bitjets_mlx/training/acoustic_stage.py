@@ -15,7 +15,14 @@ from bitjets_mlx.acoustic import AcousticModel, build_acoustic
 from bitjets_mlx.config import AcousticConfig, CharacterConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.ternary.layers import Amount
-from bitjets_mlx.training.acoustic_data import AcousticReader, collate, counts_of, dealt, usable_clips
+from bitjets_mlx.training.acoustic_data import (
+    AcousticReader,
+    balanced,
+    collate,
+    counts_of,
+    dealt,
+    usable_clips,
+)
 from bitjets_mlx.training.acoustic_losses import (
     AcousticBatch,
     AcousticLossWeights,
@@ -78,7 +85,7 @@ class AcousticStage:
         shards = [_Shard(build_acoustic(model, with_aligner=True, dtype=dtype)) for _ in range(self.pool.count)]
         self.parameters: Tree = shards[0].model.parameters()
         self.optimizer = Optimizer(self.parameters, training.betas, training.clip, training.ema_decay)
-        clips = usable_clips(data, "train")
+        clips = balanced(usable_clips(data, "train"))
         frames = np.array([clip.frames for clip in clips])
         tokens = np.array([len(clip.phonemes) for clip in clips])
         plan = BatchPlan(frames, tokens, training.batch_size * self.group.size(), training.seed)
