@@ -54,7 +54,7 @@ class Calibration:
     pitch: tuple[float, ...]
 
 
-PITCH_OF_PHONEMES = (128, 4, 9)  # sees 16 phonemes to either side: what stands for stress, words and phrases
+PITCH_OF_PHONEMES = (64, 4, 9)  # sees 16 phonemes to either side: what stands for stress, words and phrases
 
 
 @dataclass(frozen=True)
