@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # scripts/train_duo.sh SPEECH WORK: trains the shipped voice from recordings to weights/duo, as it was trained.
 # SPEECH holds kathleen/ and lj/ in LJSpeech layout; WORK takes prepared features and runs (about 2 GB).
-# About six hours on two cores. Killed, it goes on where it was when called again.
+# About seven hours on two cores. Killed, it goes on where it was when called again.
 set -eu
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 . "$root/scripts/setup.sh"
@@ -27,8 +27,13 @@ train acoustic_first --stage acoustic --updates 6000 --accumulate 2
 train acoustic_second --stage acoustic --updates 2700 --accumulate 2 --learning-rate 1.5e-3 --warm-up 50 \
   --init "$work/acoustic_first"
 # Two blocks more in the decoder, which a voice of 3 MB has room for.
-train acoustic --stage acoustic --updates 2800 --accumulate 2 --learning-rate 1.5e-3 --warm-up 50 \
+train acoustic_third --stage acoustic --updates 2800 --accumulate 2 --learning-rate 1.5e-3 --warm-up 50 \
   --decoder-layers 5 --decoder-dropout 0.1 --predictor-dropout 0.3 --init "$work/acoustic_second"
+# By now the recordings are known by heart; more dropout says more about sentences that are new.
+train acoustic_fourth --stage acoustic --updates 2600 --accumulate 2 --learning-rate 1.5e-3 --warm-up 50 \
+  --dropout 0.2 --decoder-dropout 0.2 --predictor-dropout 0.4 --init "$work/acoustic_third"
+train acoustic --stage acoustic --updates 1400 --accumulate 2 --learning-rate 1.5e-3 --warm-up 50 \
+  --decoder-dropout 0.25 --seed 3 --init "$work/acoustic_fourth"
 # First the plain spectral losses, which converge fast; then as an energy distance, against buzz; then on what the
 # acoustic model says, so that the vocoder gives back what that smoothes away.
 train vocoder_first --stage vocoder --updates 2000 --batch-size 16 --accumulate 1 --repulsion 0

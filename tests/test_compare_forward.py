@@ -30,7 +30,7 @@ def sides() -> tuple[Any, Any, Any, Any]:
 def test_outputs_are_equal_but_for_ties(sides: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare.says_the_same(*sides)
     printed = capsys.readouterr().out
-    assert "each of 38 layers" in printed and "0 differ and are no ties" in printed
+    assert "each of 40 layers" in printed and "0 differ and are no ties" in printed
     assert "fp64 between the ternary layers: 100.00 %" in printed
 
 
@@ -48,7 +48,7 @@ def test_the_same_integers_where_nothing_depends_on_an_order(sides: Any) -> None
 
         with patch.object(torch_exact, "quantised", watched):
             found = compare.twin_speaks(twin, theirs)
-    assert len(watcher.layers) == 38 and watcher.count == 0
+    assert len(watcher.layers) == 40 and watcher.count == 0
     assert compare.difference(durations, frames, found)[0] < 1e-5
 
 

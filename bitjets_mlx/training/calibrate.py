@@ -19,7 +19,7 @@ from bitjets_mlx.training.acoustic_losses import AcousticBatch, align_scores
 from bitjets_mlx.training.batches import MicroBatch
 
 CLIPS = 30  # a speaker
-PITCH_SPREAD = 0.85  # of the recordings' own: more is livelier, and further from any one reading of a sentence
+PITCH_SPREAD = 0.75  # of the recordings' own: more is livelier, and further from any one reading of a sentence
 LARGEST_PITCH_FACTOR = 2.5
 
 
