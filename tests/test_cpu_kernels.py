@@ -76,7 +76,7 @@ def test_every_layer_of_the_voice_has_the_sums_of_its_expanded_weights(monkeypat
     for backend in ("cpu", "blas"):
         monkeypatch.setenv(VARIABLE, backend)
         held[backend] = ternary_layers(load_voice(VOICE)._acoustic)
-    assert len(held["cpu"]) == 38
+    assert len(held["cpu"]) == 40
     for name, layer in held["cpu"].items():
         expanded = held["blas"][name]
         x = random(1, 30, layer.gain.size, seed=len(name))

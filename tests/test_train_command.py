@@ -329,7 +329,7 @@ def test_a_pitch_predictor_that_reads_something_else_begins_anew(
     monkeypatch.setattr(train, "train", lambda stage, *rest: seen.append(stage))
     call(monkeypatch, data, tmp_path / "new", "acoustic", "--init", str(source), "--pitch-reads", "phonemes")
     begun, was = seen[0].parts()["model"], run_weights(source)[1]
-    assert [layer["weight"].shape for layer in begun["pitch"]["layers"]] == [(128, 9, 16), *[(128, 9, 128)] * 3]
+    assert [layer["weight"].shape for layer in begun["pitch"]["layers"]] == [(64, 9, 16), *[(64, 9, 64)] * 3]
     assert_same_trees({**begun, "pitch": {}}, {**was, "pitch": {}})
 
 

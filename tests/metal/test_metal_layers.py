@@ -65,7 +65,7 @@ def test_every_layer_of_the_voice_gives_the_same_sums_packed_and_expanded(
     for backend in ("blas", "metal", "cpu"):
         on(monkeypatch, backend)
         held[backend] = ternary_layers(load_voice(VOICE)._acoustic)
-    assert len(held["blas"]) == 38
+    assert len(held["blas"]) == 40
     seen = set()
     for name, layer in held["blas"].items():
         taps, outputs, inputs = layer.weight.shape
