@@ -83,7 +83,7 @@ def test_every_layer_of_the_voice_gives_the_same_sums_packed_and_expanded(
                 packed = mx.array(whole.astype(np.int8).view(np.uint32))
                 found = metal.product(packed, mx.ones((1, 20)), codes, mx.array(1.0))
             assert bool(mx.array_equal(found, expected))
-    assert len(seen) == 5
+    assert len(seen) == 7
 
 
 def spoken(monkeypatch: pytest.MonkeyPatch, backend: str) -> tuple[Voice, np.ndarray]:
