@@ -35,7 +35,7 @@ TORCHAUDIO_MEL = AudioConfig(f_max=11025.0, mel_scale="htk", mel_norm="none", no
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """What training features are normalised by. All but those of the mel have one entry a speaker."""
+    """What training features are normalized by. All but those of the mel have one entry a speaker."""
 
     mel_mean: tuple[float, ...]
     mel_std: tuple[float, ...]

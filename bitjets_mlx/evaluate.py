@@ -74,7 +74,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         measured = [take for takes in progress(done, len(work), "measuring") for take in takes]
     order = {(clip.speaker, clip.id): index for index, clip in enumerate(clips)}
     measured.sort(key=lambda take: order[take.speaker, take.id])
-    speakers = table.summarise(measured, joins)
+    speakers = table.summarize(measured, joins)
     print(table.formatted(speakers))
     result: dict[str, Any] = {"voice": str(options.voice), "split": options.split, "speakers": speakers}
     result |= _costs(options.voice, speech, copies, clips[0].speaker)

@@ -35,7 +35,7 @@ def voice_card(name: str, folder: Path, config: VoiceConfig, notes: str, measure
     if config.substitutes:
         spoken = ", ".join(f"`{symbol}` as `{other}`" for symbol, other in config.substitutes.items())
         lines += ["", f"For want of examples in the training data, these symbols are spoken as others: {spoken}."]
-    lines += ["", "## Data, licence, machine", "", notes.strip() or NOT_SAID]
+    lines += ["", "## Data, license, machine", "", notes.strip() or NOT_SAID]
     lines += ["", "## Training", "", *_training(config)]
     lines += ["", "## Measured", "", *(_table(measured) if measured else [NOT_MEASURED]), ""]
     return "\n".join(lines)
@@ -53,7 +53,7 @@ def trainable_card(name: str, config: VoiceConfig, notes: str) -> str:
         *_commands(name, voice, config),
         "```",
         "",
-        "## Data, licence, machine",
+        "## Data, license, machine",
         "",
         notes.strip() or NOT_SAID,
         "",

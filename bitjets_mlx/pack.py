@@ -35,7 +35,7 @@ from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.calibrate import calibrate
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
 from bitjets_mlx.training.settings import JOINT, model_of
-from bitjets_mlx.vocoder.quantised import quantised
+from bitjets_mlx.vocoder.quantized import quantized
 from bitjets_mlx.vocoder.storage import pack_integers
 from bitjets_mlx.voice_folder import (
     ACOUSTIC_FILE,
@@ -199,7 +199,7 @@ def vocoder_part(source: Path) -> Part:
             origin={"vocoder": _origin(source, config, updates)},
         )
         bits = config.training.get("weight_bits", 0)
-        weights = {name: np.array(value) for name, value in named_arrays(quantised(tree, bits)).items()}
+        weights = {name: np.array(value) for name, value in named_arrays(quantized(tree, bits)).items()}
         return Part(voice, arrays=pack_integers(weights, bits or 8))
     voice = read_config(source)
     read_vocoder(source, voice)  # all the checks
@@ -259,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trainable", action="store_true", help="also write FOLDER_trainable, which `train --init` reads"
     )
-    parser.add_argument("--notes", metavar="FILE", help="Markdown for the model card: data, licence, machine")
+    parser.add_argument("--notes", metavar="FILE", help="Markdown for the model card: data, license, machine")
     parser.add_argument("--measured", metavar="FILE", help="JSON of `bitjets_mlx.evaluate --json` for the card")
     return parser
 

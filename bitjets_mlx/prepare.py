@@ -2,7 +2,7 @@
 
     python -m bitjets_mlx.prepare --speaker kathleen=DIR --speaker lj=DIR --out PREPARED
 
-DIR is in LJSpeech layout: metadata.csv (id|text or id|text|normalised text) and wavs/<id>.wav or .flac.
+DIR is in LJSpeech layout: metadata.csv (id|text or id|text|normalized text) and wavs/<id>.wav or .flac.
 Stopped half-way, it goes on where it was; run again later, it extracts only what changed and looks all
 phonemes up afresh.
 """

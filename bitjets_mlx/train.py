@@ -30,7 +30,7 @@ from bitjets_mlx.training.joint_settings import fresh_joint_settings
 from bitjets_mlx.training.joint_stage import JointStage
 from bitjets_mlx.training.joint_training import JointTraining, joint_training
 from bitjets_mlx.training.loop import LoopConfig, train
-from bitjets_mlx.training.optimise import leaves
+from bitjets_mlx.training.optimize import leaves
 from bitjets_mlx.training.runs import save_run_config
 from bitjets_mlx.training.settings import (
     JOINT,
@@ -43,7 +43,7 @@ from bitjets_mlx.training.settings import (
 )
 from bitjets_mlx.training.vocoder_stage import VocoderStage
 from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig, hifigan_training
-from bitjets_mlx.vocoder.quantised import TERNARY
+from bitjets_mlx.vocoder.quantized import TERNARY
 
 LOOP = LoopConfig(updates=0)  # for its defaults
 NOT_SETTINGS = {"stage", "data", "out", "init", "resume", "wandb", "pesq", "log_every", "save_every", "validate_every"}
@@ -198,7 +198,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     precision.add_argument("--weight-bits", type=float, choices=[8, 4, TERNARY], help=text)
     text = "take full-precision weights of --init to ternary ones"
     precision.add_argument("--ternary", action="store_true", default=None, help=text)
-    text = "no quantisation at all: to compare with, or a start for --ternary"
+    text = "no quantization at all: to compare with, or a start for --ternary"
     precision.add_argument("--full-precision", action="store_false", dest="ternary", default=None, help=text)
     _add_acoustic_options(parser.add_argument_group("--stage acoustic and joint"))
     _add_vocoder_options(parser.add_argument_group("--stage vocoder and joint"))

@@ -4,7 +4,7 @@
     voice = load_voice("weights/duo")
     audio = voice.speak("Hello there.", speaker="lj")  # float32 (S,) at voice.sample_rate
 
-The acoustic model works in normalised units; here they become log mel, Hz and frames.
+The acoustic model works in normalized units; here they become log mel, Hz and frames.
 """
 
 import math
@@ -304,7 +304,7 @@ class Voice:
         )
 
     def _decoded(self, frames: Frames, speaker: int) -> Decoded:
-        """Out of normalised units, at the recordings' level: log mel (T, 80), log F0 in log Hz (T,), voicing (T,)."""
+        """Out of normalized units, at the recordings' level: log mel (T, 80), log F0 in log Hz (T,), voicing (T,)."""
         statistics = self._statistics
         mx.eval(frames)
         mel = np.array(frames.mel[0])

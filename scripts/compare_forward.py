@@ -54,7 +54,7 @@ SENTENCES = {
     "1 s": "Hello, how are you?",
     "5 s": "The birch canoe slid on the smooth planks, and the show in the circus was a success.",
     "15 s": "When the sunlight strikes raindrops in the air, they act as a prism and form a rainbow, which is a "
-    "division of white light into many beautiful colours; these take the shape of a long round arch, with its path "
+    "division of white light into many beautiful colors; these take the shape of a long round arch, with its path "
     "high above and its two ends beyond the horizon.",
 }
 CLOSE = 1e-4
@@ -116,7 +116,7 @@ def torch_twin(folder: Path) -> TorchAcoustic:
 
 
 def speak(voice: Voice, tokens: mx.array) -> Spoken:
-    """tokens (1, N): what `Voice` asks its acoustic model for, before it leaves normalised units."""
+    """tokens (1, N): what `Voice` asks its acoustic model for, before it leaves normalized units."""
     model, mask = voice._acoustic, mx.ones((*tokens.shape, 1))
     states = model.encode(tokens, mx.array([0]), mask)
     variance = model.predict_variance(tokens, mx.array([0]), states, mask)
@@ -258,7 +258,7 @@ def recorded(voice: Voice, tokens: mx.array) -> tuple[list[Ran], Spoken]:
 
     def record(x: Any, mask: Any, gain: Any, codes: Any, beta: Any, bias: Any, eps: float, *then: Any) -> mx.array:
         out = run(x, mask, gain, codes, beta, bias, eps, *then)
-        integers, inverse = cpu.quantise(x, mask, gain, eps)
+        integers, inverse = cpu.quantize(x, mask, gain, eps)
         relu, residual = then[0] == "relu", None if then[1] is None else np.array(then[1][0])
         ran.append(Ran(integers[0], inverse[0][:, None], relu, residual, np.array(out[0])))
         return out

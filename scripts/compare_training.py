@@ -3,7 +3,7 @@
     pip install -r requirements.txt -r requirements-bench.txt
     python scripts/compare_training.py [--data PREPARED] [--updates 20]
 
-Updates of a batch of 8, default model, fully quantised; ours and the twin's take turns on the same clips. Without
+Updates of a batch of 8, default model, fully quantized; ours and the twin's take turns on the same clips. Without
 --data, clips of made-up features that are as long as those of 117 minutes of speech. Torch may use as many threads as
 there are cores; `taskset -c 0` before the command gives both one. The ratio of the medians is what counts: seconds
 depend on the machine. On a busy one compare processor seconds, on one core: torch's threads wait for each other after

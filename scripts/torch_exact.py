@@ -25,8 +25,8 @@ from bitjets_mlx.ternary import cpu
 from bitjets_mlx.ternary.matmul import RMS_EPS
 
 
-def quantised(layer: BitConv1d, x: Tensor) -> tuple[Tensor, Tensor]:
-    """RMSNorm and int8 quantisation in fp64: x (T, I) -> whole numbers (T, I) and 1 / s (T, 1), fp32."""
+def quantized(layer: BitConv1d, x: Tensor) -> tuple[Tensor, Tensor]:
+    """RMSNorm and int8 quantization in fp64: x (T, I) -> whole numbers (T, I) and 1 / s (T, 1), fp32."""
     wide = x.double()
     norm = 1.0 / torch.sqrt(wide.square().mean(-1, keepdim=True) + float(np.float32(RMS_EPS)))
     wide = wide * layer.gain.double()  # exact: two floats
@@ -36,7 +36,7 @@ def quantised(layer: BitConv1d, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def ternary_layer(layer: BitConv1d, x: Tensor) -> Tensor:
     """A ternary layer as the C kernel rounds it: x (T, I) -> (T, O)."""
-    whole, inverse = quantised(layer, x)
+    whole, inverse = quantized(layer, x)
     beta = layer.weight.abs().amax()
     trits = (layer.weight / beta).round().view(len(layer.weight), layer.taps, -1)  # (O, K, I)
     length, reach = len(x), layer.taps // 2

@@ -4,7 +4,7 @@ Not part of the package: only `scripts/compare_training.py` and tests import it,
 alone. Modules and parameters have the names of `bitjets_mlx.acoustic.model`, so `load` takes our weights; from the same
 weights both give the same outputs and gradients (tests/test_torch_twin.py). The twin is written for two CPU cores:
 every operation has two threads, fused where torch has a fused one (RMSNorm, attention, AdamW), straight-through
-quantisation in one backward-free function, convolutions as one matrix product, which is faster here than oneDNN's
+quantization in one backward-free function, convolutions as one matrix product, which is faster here than oneDNN's
 convolution between two transpositions. The monotonic search is the same numpy as ours.
 """
 
@@ -24,12 +24,12 @@ from bitjets_mlx.acoustic.cpu_attention import MASKED
 from bitjets_mlx.acoustic.variance import UPSAMPLING_DELTA
 from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.ternary.matmul import RMS_EPS
-from bitjets_mlx.ternary.quantise import ACTIVATION_EPS, ACTIVATION_MAX, WEIGHT_EPS
+from bitjets_mlx.ternary.quantize import ACTIVATION_EPS, ACTIVATION_MAX, WEIGHT_EPS
 from bitjets_mlx.training.acoustic_data import Item
 from bitjets_mlx.training.acoustic_losses import AcousticLossWeights
 from bitjets_mlx.training.acoustic_stage import AcousticTraining
 from bitjets_mlx.training.batches import MicroBatch, pad
-from bitjets_mlx.training.optimise import EMA_WARM_UP
+from bitjets_mlx.training.optimize import EMA_WARM_UP
 
 Batch = dict[str, Tensor]
 

@@ -2,7 +2,7 @@
 
 Not part of the package: the benchmark's own processes and tests import it, and torch is in requirements-bench.txt
 alone. It imports no MLX, so that its memory and its start are its own. A fair opponent: inference mode, as many threads
-as there are cores, ternary weights expanded to float32 beforehand, weight normalisation folded, fused operations
+as there are cores, ternary weights expanded to float32 beforehand, weight normalization folded, fused operations
 (RMSNorm, LayerNorm, attention), in-place activations, convolutions of many inputs as one matrix product, HiFi-GAN as
 oneDNN's convolutions. From the same weights it makes the same mels and samples (tests/test_torch_voice.py).
 `torch_twin.py` is the twin of the acoustic model in training.
@@ -28,7 +28,7 @@ Weights = Mapping[str, Tensor]
 
 
 class Spoken(NamedTuple):
-    """What the acoustic model says, in normalised units: durations (N,) in frames, and (T, 82)."""
+    """What the acoustic model says, in normalized units: durations (N,) in frames, and (T, 82)."""
 
     durations: Tensor
     frames: Tensor
@@ -92,7 +92,7 @@ class FftBlock:
 
 
 class TorchAcoustic:
-    """Our acoustic model: tokens to normalised mel, log F0 and voicing."""
+    """Our acoustic model: tokens to normalized mel, log F0 and voicing."""
 
     def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
         self.weights = dict(weights)

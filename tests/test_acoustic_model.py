@@ -195,7 +195,7 @@ def test_full_precision_switch() -> None:
     model = small_model(ternary=False)
     assert not any(module.ternary for _, module in model.named_modules() if isinstance(module, BitConv1d))
     plain, ternary = run(model, small_batch())[1].mel, run(small_model(), small_batch(), 0.0)[1].mel
-    assert bool(mx.array_equal(plain, ternary))  # the same weights, not quantised
+    assert bool(mx.array_equal(plain, ternary))  # the same weights, not quantized
 
 
 def test_whole_durations() -> None:
@@ -262,7 +262,7 @@ def test_alignment_found_on_the_way_is_the_one_found_apart() -> None:
 
 
 def test_gradients_of_the_losses_against_finite_differences() -> None:
-    """Without quantisation, whose gradient is straight-through by design; one direction a tensor."""
+    """Without quantization, whose gradient is straight-through by design; one direction a tensor."""
     model, batch = small_model(), small_batch()
     alignment = align_on_host(batch, *align_scores(model, batch))
     counts = Counts(*counts_of(batch))
@@ -335,7 +335,7 @@ def test_dropout_comes_from_the_key_alone() -> None:
     assert bool(mx.array_equal(blocks.dropout(x, 0.25, None), x))
 
 
-@pytest.mark.parametrize("amount", [0.0, None])  # without quantisation; with it, by whatever kernels are here
+@pytest.mark.parametrize("amount", [0.0, None])  # without quantization; with it, by whatever kernels are here
 def test_a_layer_says_on_average_with_dropout_what_it_says_without(amount: float | None) -> None:
     """RMSNorm divides by what dropout made larger: without the gain's correction this would be 0.77 of it."""
     mx.random.seed(0)

@@ -76,7 +76,7 @@ def test_frames_are_centred_half_a_hop_after_their_start() -> None:
     audio[0, 256 * 7 + 128] = 1.0  # a click in the middle of frame 7
     frames = np.array(spectrogram.frame(mx.array(audio)))[0]
     assert frames[7, 512] == 1.0
-    assert frames.sum() == 4  # and in its neighbours, within four hops
+    assert frames.sum() == 4  # and in its neighbors, within four hops
 
 
 def test_energy_is_the_norm_of_the_magnitude_frame() -> None:

@@ -39,14 +39,14 @@ def test_the_same_integers_where_nothing_depends_on_an_order(sides: Any) -> None
     with exact():
         ran, (durations, frames) = compare.recorded(voice, tokens)
         watcher = compare.Ties(ran, follow=False)
-        layer = torch_exact.quantised
+        layer = torch_exact.quantized
 
         def watched(bit_conv: Any, x: Any) -> Any:
             whole, inverse = layer(bit_conv, x)
             watcher.round(bit_conv, whole)
             return whole, inverse
 
-        with patch.object(torch_exact, "quantised", watched):
+        with patch.object(torch_exact, "quantized", watched):
             found = compare.twin_speaks(twin, theirs)
     assert len(watcher.layers) == 40 and watcher.count == 0
     assert compare.difference(durations, frames, found)[0] < 1e-5

@@ -29,7 +29,7 @@ def converted(checkpoint: Path, output: Path, **options: Any) -> list[str]:
 
 @pytest.mark.parametrize("kind", FILES)
 def test_kind(kind: str, tmp_path: Path) -> None:
-    """Each kind named is as each kind recognised; each wrong one is a sentence."""
+    """Each kind named is as each kind recognized; each wrong one is a sentence."""
     for name, given in (("auto", "a"), (kind, "b")):
         converted(DATA / FILES[kind], tmp_path / given, kind=name, config=CONFIGS.get(kind))
     same = [sorted((tmp_path / given).glob("*.safetensors")) for given in "ab"]

@@ -39,7 +39,7 @@ def generator_file(path: Path, version: str, new: bool = False) -> Path:
 
 
 def discriminators_file(path: Path) -> Path:
-    """do_*: the discriminators, and something that stands for their optimisers."""
+    """do_*: the discriminators, and something that stands for their optimizers."""
     state: Arrays = known_discriminators(shapes("discriminators_whole.npz", "shapes"))
     write_weights(path, state | {"optim_g.state.0.exp_avg": np.zeros(3, np.float32)})
     return path
@@ -84,7 +84,7 @@ def test_recorded_speech_by_the_official_checkpoint(shared: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_discriminators_equal_the_original(tmp_path: Path) -> None:
-    """In either order of the two files; the first scale discriminator has spectral normalisation."""
+    """In either order of the two files; the first scale discriminator has spectral normalization."""
     do = discriminators_file(tmp_path / "do_02500000")
     g = generator_file(tmp_path / "g_02500000", "V3")
     said = converted(do, tmp_path / "v")

@@ -188,7 +188,7 @@ def test_mapping_comes_near_the_real_mel(shared: Path) -> None:
 # -- folding -------------------------------------------------------------------------------------------------------
 
 
-def test_weight_and_spectral_normalisation_are_folded(tmp_path: Path) -> None:
+def test_weight_and_spectral_normalization_are_folded(tmp_path: Path) -> None:
     from bitjets_mlx.torch_import.reader import named_tensors, read_checkpoint
 
     random = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from bitjets_mlx.acoustic.cpu_attention import attention_plain
 from bitjets_mlx.acoustic.variance import UPSAMPLING_DELTA, gaussian_upsampling
 from bitjets_mlx.ternary import cpu
 from bitjets_mlx.ternary.matmul import RMS_EPS, VARIABLE, scaled_taps, tap_sums
-from bitjets_mlx.ternary.quantise import int8_activations
+from bitjets_mlx.ternary.quantize import int8_activations
 from bitjets_mlx.voice import load_voice
 from bitjets_mlx.voice_folder import ternary_layers
 
@@ -58,12 +58,12 @@ def test_layers(options: tuple[str, ...], threads: int) -> None:
         np.testing.assert_array_equal(np.array(found), np.array(expected))  # no order of sums, no choice of rounding
 
 
-def test_layers_multiply_what_quantisation_gives() -> None:
+def test_layers_multiply_what_quantization_gives() -> None:
     """Whole numbers and scales are those of `int8_activations`, but for values that fp32 cannot tell from a half."""
     x, mask, gain = random(2, 20, 33), length_mask([20, 7], 20), 1.0 + 0.1 * random(33, seed=1)
     normed = mx.fast.rms_norm(x, gain, RMS_EPS) * mask
     whole, scale = int8_activations(normed)
-    found, inverse = cpu.quantise(x, mask, gain, RMS_EPS)
+    found, inverse = cpu.quantize(x, mask, gain, RMS_EPS)
     np.testing.assert_allclose(inverse, 1.0 / np.array(scale)[..., 0], rtol=1e-6)
     away = np.abs(np.abs(np.array(normed * scale) % 1.0) - 0.5) > 1e-4
     assert away.mean() > 0.99 and np.array_equal(found[away], np.array(whole)[away])
@@ -81,7 +81,7 @@ def test_every_layer_of_the_voice_has_the_sums_of_its_expanded_weights(monkeypat
         expanded = held["blas"][name]
         x = random(1, 30, layer.gain.size, seed=len(name))
         mask = mx.ones((1, 30, 1))
-        integers, inverse = cpu.quantise(x, mask, layer.gain, RMS_EPS)
+        integers, inverse = cpu.quantize(x, mask, layer.gain, RMS_EPS)
         sums = tap_sums(mx.array(integers.astype(np.float32)), expanded.weight)
         expected = (
             scaled_taps(sums, 1.0 / mx.array(inverse)[..., None], layer.bias.size) * expanded.beta + expanded.bias

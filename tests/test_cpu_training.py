@@ -12,10 +12,10 @@ from bitjets_mlx.acoustic.cpu_attention import attention_kernels, attention_plai
 from bitjets_mlx.platform import training_kernels
 from bitjets_mlx.ternary import cpu_training
 from bitjets_mlx.ternary.cpu_training import layer_kernels, layer_plain
-from bitjets_mlx.training import optimise
-from bitjets_mlx.training.optimise import Optimizer
+from bitjets_mlx.training import optimize
+from bitjets_mlx.training.optimize import Optimizer
 
-SOURCES = (cpu_training.SOURCE, cpu_attention.SOURCE, optimise.SOURCE)
+SOURCES = (cpu_training.SOURCE, cpu_attention.SOURCE, optimize.SOURCE)
 pytestmark = pytest.mark.skipif(
     any(training_kernels(source) is None for source in SOURCES), reason="needs Linux and a C compiler"
 )
@@ -91,7 +91,7 @@ def test_attention(spread: float) -> None:
     assert float(mx.abs(gradient[1, 8:]).max()) == 0.0
 
 
-def test_the_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
     """One pass in C and MLX's dozen: weights, moments, average and norm."""
 
     def trained() -> tuple[list[mx.array], list[float]]:
@@ -104,7 +104,7 @@ def test_the_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
         return [leaf for _, leaf in tree_flatten([tree, optimizer.ema, optimizer.state])], norms
 
     found, norms = trained()
-    monkeypatch.setattr(optimise, "prefers_kernels", lambda *_: False)
+    monkeypatch.setattr(optimize, "prefers_kernels", lambda *_: False)
     expected, expected_norms = trained()
     assert norms == pytest.approx(expected_norms, rel=1e-5)
     for ours, theirs in zip(found, expected, strict=True):

@@ -135,7 +135,7 @@ def test_a_voice_without_vocoder_is_measured_with_griffin_lim(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resources, "cold_start", lambda *_: resources.ColdStart(1.0, 1.0, 1))
-    monkeypatch.setattr(sentences, "recognise", lambda _: "yes")
+    monkeypatch.setattr(sentences, "recognize", lambda _: "yes")
     file = tmp_path / "table.json"
     with pytest.warns(UserWarning, match="Griffin-Lim"):
         evaluate.main(options(tiny_voice(tmp_path, None), prepared, "--limit", "1", "--json", str(file)))

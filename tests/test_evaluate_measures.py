@@ -13,7 +13,7 @@ from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.evaluation import packages, sentences, table
 from bitjets_mlx.evaluation.intelligibility import (
     bootstrap_interval,
-    recognise,
+    recognize,
     word_error_rate,
     word_errors,
     words,
@@ -78,13 +78,13 @@ def test_interval_holds_the_rate_and_is_the_same_every_time() -> None:
 
 
 @pytest.mark.slow
-def test_the_recogniser_hears_the_recording_whatever_came_before(shared: Path) -> None:
+def test_the_recognizer_hears_the_recording_whatever_came_before(shared: Path) -> None:
     folder = shared / "speech" / "kathleen" / "wavs"
     audio, other = read_audio(folder / "arctic_a0045.flac"), read_audio(folder / "arctic_a0014.flac")
-    heard = recognise(audio)
+    heard = recognize(audio)
     assert word_errors("He moved away as quietly as he had come.", heard).errors <= 3
-    recognise(other)
-    assert recognise(audio) == heard
+    recognize(other)
+    assert recognize(audio) == heard
 
 
 # -- pitch ---------------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def take(name: str, text: str, share: float, natural: int, spoken: int, mcd: flo
 
 
 def test_takes_of_a_sentence_count_once() -> None:
-    rows = table.summarise(
+    rows = table.summarize(
         [take("a1", "x", 0.5, 0, 1, 4.0), take("a2", "x", 0.5, 2, 1, 6.0), take("a3", "y", 1.0, 2, 4, 8.0)]
     )
     row = rows["a"]
@@ -229,9 +229,9 @@ def test_takes_of_a_sentence_count_once() -> None:
 
 def test_nearest_speaker_and_every_row_is_printed() -> None:
     measured = [take("a1", "x", 1.0, 0, 1, 4.0), take("b1", "x", 1.0, 2, 1, 6.0, mel=1.0)]
-    rows = table.summarise(measured)
+    rows = table.summarize(measured)
     assert (rows["a"]["nearest_by_mel"], rows["b"]["nearest_by_mel"]) == ("a", "b")
-    rows = table.summarise(measured, {"a": [-10.0, 8.0], "b": []})
+    rows = table.summarize(measured, {"a": [-10.0, 8.0], "b": []})
     assert (rows["a"]["joins"], rows["a"]["worst_join_db"], rows["a"]["clicks_at_joins"]) == (2, 8.0, 1)
     assert set(rows["a"]) == set(table.LABELS) - {"mcd_rereading_db", "log_f0_rmse_rereading"}  # no second takes
     printed = table.formatted(rows)

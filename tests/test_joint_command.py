@@ -187,7 +187,7 @@ def test_begins_with_two_halves(monkeypatch: pytest.MonkeyPatch, data: PreparedD
     options = ("--init-acoustic", str(acoustic), "--init-vocoder", str(vocoder))
     model, training = halves(settings_of(data, tmp_path / "run", *options))
     assert model.acoustic.width == 32 and model.vocoder == HARMONIC
-    assert training.acoustic.quantisation(0) == 1.0 and training.vocoder.adversarial(0) > 0.0
+    assert training.acoustic.quantization(0) == 1.0 and training.vocoder.adversarial(0) > 0.0
     parts = begun(monkeypatch, data, tmp_path / "run", "joint", *options)
     for half, run in (("acoustic", acoustic), ("vocoder", vocoder)):
         assert_same_trees(parts["model"][half], run_weights(run)[1])
@@ -209,7 +209,7 @@ def test_one_half_alone_and_states_from_a_model_of_mels(
     options = ("--init-acoustic", str(source), "--vocoder", "hifigan", "--vocoder-reads", "states")
     model, training = halves(settings_of(data, tmp_path / "run", *options))
     assert model.vocoder.n_mels == model.acoustic.width == 32 and not model.acoustic.mel
-    assert training.vocoder.adversarial(0) == 0.0 and training.acoustic.quantisation(0) == 1.0
+    assert training.vocoder.adversarial(0) == 0.0 and training.acoustic.quantization(0) == 1.0
     parts = begun(monkeypatch, data, tmp_path / "run", "joint", *options)
     expected = {name: value for name, value in run_weights(source)[1].items() if name != "projection"}
     assert_same_trees(parts["model"]["acoustic"], expected)
@@ -222,7 +222,7 @@ def test_a_joint_run_goes_on_as_a_new_one(
     """Both models and the discriminators; those begin anew where --discriminators says others."""
     source = runs[kind]
     model, training = halves(settings_of(data, tmp_path / "run", "--init", str(source)))
-    assert model == JOINT_MODELS[kind] and training.acoustic.quantisation(0) == 1.0
+    assert model == JOINT_MODELS[kind] and training.acoustic.quantization(0) == 1.0
     parts = begun(monkeypatch, data, tmp_path / "run", "joint", "--init", str(source))
     assert_same_trees(parts["model"], run_weights(source)[1])
     assert_same_trees(parts["discriminators"], run_weights(source, "discriminators")[1])

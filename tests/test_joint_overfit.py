@@ -86,7 +86,7 @@ def test_a_tiny_set_is_learnt_by_heart(kind: str, data: PreparedData) -> None:
     before = stage.validate(0)
     lines = [stage.update(number) for number in range(UPDATES)]
     after = stage.validate(UPDATES)
-    assert lines[-1]["quantisation"] == 1.0 and "discriminator_loss" in lines[-1]
+    assert lines[-1]["quantization"] == 1.0 and "discriminator_loss" in lines[-1]
     assert not any(line["skipped"] for line in lines)
     assert after["mel_loss"] < 0.66 * before["mel_loss"], (before, after)
     assert after["duration"] < 0.1 * before["duration"] and after["forward_sum"] < 0.85 * before["forward_sum"]

@@ -55,7 +55,7 @@ def without_dropout(kind: str, data: PreparedData, **changes: Any) -> JointStage
 def test_six_updates_are_three_and_three_resumed_bit_for_bit(
     kind: str, data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights of both models, EMA, discriminators, three optimisers; into quantisation and the adversarial phase."""
+    """Weights of both models, EMA, discriminators, three optimizers; into quantization and the adversarial phase."""
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     whole.mkdir()
     halves.mkdir()

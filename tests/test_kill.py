@@ -95,7 +95,7 @@ def test_killed_at_any_moment_it_resumes_and_loses_one_interval_at_most(data: Pr
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["vocoder", "joint"])
 def test_other_stages_resume_from_a_kill_too(stage: str, data: PreparedData, tmp_path: Path) -> None:
-    """With all they have: discriminators, and of the joint stage three optimisers."""
+    """With all they have: discriminators, and of the joint stage three optimizers."""
     whole, harmed = tmp_path / "whole", tmp_path / "harmed"
     for run in (whole, harmed):
         begin_run(run, data, stage, updates=9, batch_size=2, accumulate=1, adversarial_from=0.4)

@@ -138,7 +138,7 @@ def test_five_thousand_words_fit_into_a_gigabyte(tmp_path: Path) -> None:
 
 def test_its_card_says_what_it_must_and_no_more() -> None:
     card = (FOLDER / "README.md").read_text()
-    for heading in ("## Files", "## Data, licence, machine", "## Training", "## Measured"):
+    for heading in ("## Files", "## Data, license, machine", "## Training", "## Measured"):
         assert heading in card
     assert "CC0" in card and "public domain" in card and "updates" in card and "hours" in card
     assert "Not recorded" not in card and "Not measured" not in card

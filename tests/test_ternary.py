@@ -1,4 +1,4 @@
-"""Ternary arithmetic: quantisation against numpy, exact integer sums, training path against inference path."""
+"""Ternary arithmetic: quantization against numpy, exact integer sums, training path against inference path."""
 
 import mlx.core as mx
 import numpy as np
@@ -8,11 +8,11 @@ from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.ternary import cpu, layers, matmul
 from bitjets_mlx.ternary.layers import BitConv1d, BitLinear
 from bitjets_mlx.ternary.matmul import ternary_conv1d
-from bitjets_mlx.ternary.quantise import (
+from bitjets_mlx.ternary.quantize import (
     blend,
     fake_integer_weights,
-    fake_quantised_activations,
-    fake_quantised_weights,
+    fake_quantized_activations,
+    fake_quantized_weights,
     int8_activations,
     ternary_weights,
 )
@@ -34,11 +34,11 @@ def ones_mask(x: mx.array) -> mx.array:
     return mx.ones((*x.shape[:2], 1))
 
 
-# -- quantisation --------------------------------------------------------------------------------------------------
+# -- quantization --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(7,), (5, 3, 8), (4, 1, 33)])
-def test_weights_are_absmean_quantised_as_in_numpy(shape: tuple[int, ...]) -> None:
+def test_weights_are_absmean_quantized_as_in_numpy(shape: tuple[int, ...]) -> None:
     weight = np.array(random(*shape, seed=sum(shape)))
     trits, beta = ternary_weights(mx.array(weight))
     expected_beta = np.abs(weight).mean(dtype=np.float64)
@@ -51,18 +51,18 @@ def test_weights_are_absmean_quantised_as_in_numpy(shape: tuple[int, ...]) -> No
 @pytest.mark.parametrize("bits", [4, 8])
 def test_integer_weights_are_multiples_of_a_channels_own_step(bits: int) -> None:
     weight = random(5, 3, 8) * mx.array([1.0, 1e-3, 30.0, 0.0, 1.0])[:, None, None]
-    quantised = np.array(fake_integer_weights(weight, bits))
+    quantized = np.array(fake_integer_weights(weight, bits))
     largest = 2 ** (bits - 1) - 1
-    for row, latent in zip(quantised, np.array(weight), strict=True):
+    for row, latent in zip(quantized, np.array(weight), strict=True):
         step = max(np.abs(latent).max(), 1e-5) / largest
         np.testing.assert_allclose(row / step, np.rint(latent / step), atol=1e-3)
         assert np.abs(row - latent).max() <= 0.501 * step
-    assert np.abs(quantised[0]).max() == pytest.approx(float(mx.max(mx.abs(weight[0]))))
+    assert np.abs(quantized[0]).max() == pytest.approx(float(mx.max(mx.abs(weight[0]))))
     gradient = mx.grad(lambda w: mx.sum(fake_integer_weights(w, bits) * weight))(weight)
     np.testing.assert_array_equal(np.array(gradient), np.array(weight))
 
 
-def test_an_integer_layer_is_its_quantised_parts_in_full_precision() -> None:
+def test_an_integer_layer_is_its_quantized_parts_in_full_precision() -> None:
     x, mask = random(2, 7, 6), mx.ones((2, 7, 1))
     made, plain = layer(6, 4, 3, ternary=False), layer(6, 4, 3, ternary=False)
     before = np.array(made(x, mask))
@@ -74,7 +74,7 @@ def test_an_integer_layer_is_its_quantised_parts_in_full_precision() -> None:
     assert 0 < coarse < 0.05 < np.abs(after - before).max()  # int8 activations do little, 4-bit weights more
 
 
-def test_activations_are_absmax_quantised_for_each_token_as_in_numpy() -> None:
+def test_activations_are_absmax_quantized_for_each_token_as_in_numpy() -> None:
     x = np.array(random(2, 9, 16, scale=3.0))
     integers, scale = int8_activations(mx.array(x))
     expected_scale = np.float32(127.0) / np.maximum(np.abs(x).max(-1, keepdims=True), np.float32(1e-5))
@@ -83,7 +83,7 @@ def test_activations_are_absmax_quantised_for_each_token_as_in_numpy() -> None:
     assert np.abs(np.array(integers)).max(-1).tolist() == [[127.0] * 9] * 2
 
 
-def test_silence_is_quantised_to_zeros_without_a_division_by_zero() -> None:
+def test_silence_is_quantized_to_zeros_without_a_division_by_zero() -> None:
     integers, scale = int8_activations(mx.zeros((1, 2, 4)))
     assert float(mx.abs(integers).max()) == 0.0
     assert np.array(scale) == pytest.approx(127.0 / 1e-5, rel=1e-6)
@@ -111,24 +111,24 @@ def test_ties_are_rounded_half_to_even() -> None:
 
 def test_gradients_pass_straight_through() -> None:
     x, weights = random(3, 8), random(3, 8, seed=1)
-    for fake in (fake_quantised_weights, fake_quantised_activations):
+    for fake in (fake_quantized_weights, fake_quantized_activations):
         gradient = mx.grad(lambda x, fake=fake: mx.sum(fake(x) * weights))(x)
         assert bool(mx.array_equal(gradient, weights))
 
 
-def test_fake_quantised_values_are_the_quantised_ones() -> None:
+def test_fake_quantized_values_are_the_quantized_ones() -> None:
     x = random(4, 16, seed=2)
     trits, beta = ternary_weights(x)
-    assert bool(mx.array_equal(fake_quantised_weights(x), trits * beta))
+    assert bool(mx.array_equal(fake_quantized_weights(x), trits * beta))
     integers, scale = int8_activations(x)
-    assert bool(mx.array_equal(fake_quantised_activations(x), integers / scale))
+    assert bool(mx.array_equal(fake_quantized_activations(x), integers / scale))
 
 
 def test_activations_in_bfloat16_are_measured_in_fp32() -> None:
     x = random(4, 64, seed=2).astype(mx.bfloat16)
-    fake = fake_quantised_activations(x)
+    fake = fake_quantized_activations(x)
     assert fake.dtype == mx.bfloat16
-    exact = fake_quantised_activations(x.astype(mx.float32))
+    exact = fake_quantized_activations(x.astype(mx.float32))
     assert bool(mx.array_equal(fake, exact.astype(mx.bfloat16)))
 
 
@@ -196,11 +196,11 @@ def test_layer_against_numpy() -> None:
     value = np.array(x[0], dtype=np.float64)
     normed = value / np.sqrt((value**2).mean(-1, keepdims=True) + 1e-6) * np.array(conv.gain)
     scale = 127 / np.abs(normed).max(-1, keepdims=True)
-    quantised = np.clip(np.rint(normed * scale), -128, 127) / scale
+    quantized = np.clip(np.rint(normed * scale), -128, 127) / scale
     weight = np.array(conv.weight, dtype=np.float64)
     beta = np.abs(weight).mean()
     trits = np.clip(np.rint(weight / (beta + 1e-5)), -1, 1)
-    padded = np.pad(quantised, [(1, 1), (0, 0)])
+    padded = np.pad(quantized, [(1, 1), (0, 0)])
     expected = beta * sum(padded[tap : tap + 7] @ trits[:, tap].T for tap in range(3)) + np.array(conv.bias)
     np.testing.assert_allclose(np.array(conv(x, ones_mask(x)))[0], expected, rtol=1e-4, atol=1e-4)
 
@@ -229,9 +229,9 @@ def test_the_ends_of_the_blend_are_exact(monkeypatch: pytest.MonkeyPatch) -> Non
     assert bool(mx.array_equal(conv(x, mask, 0.0), plain(x, mask)))
     half = conv(x, mask, mx.array(0.5))
     assert not bool(mx.allclose(half, conv(x, mask))) and not bool(mx.allclose(half, plain(x, mask)))
-    full, quantised = random(5), random(5, seed=1)
-    assert bool(mx.array_equal(blend(full, quantised, mx.array(0.0)), full))
-    assert bool(mx.array_equal(blend(full, quantised, mx.array(1.0)), quantised))
+    full, quantized = random(5), random(5, seed=1)
+    assert bool(mx.array_equal(blend(full, quantized, mx.array(0.0)), full))
+    assert bool(mx.array_equal(blend(full, quantized, mx.array(1.0)), quantized))
 
 
 @pytest.mark.parametrize("chosen", ["blas", "cpu", "cuda"])
@@ -281,7 +281,7 @@ def test_a_linear_layer_is_a_convolution_of_kernel_one() -> None:
     assert linear.weight.shape == (3, 1, 6)
     x = random(1, 4, 6)
     by_hand = mx.fast.rms_norm(x, linear.gain, 1e-6)
-    expected = fake_quantised_activations(by_hand) @ fake_quantised_weights(linear.weight)[:, 0].T
+    expected = fake_quantized_activations(by_hand) @ fake_quantized_weights(linear.weight)[:, 0].T
     np.testing.assert_allclose(np.array(linear(x, ones_mask(x))), np.array(expected), atol=1e-6)
 
 
@@ -290,8 +290,8 @@ def test_an_even_kernel_is_refused() -> None:
         BitConv1d(4, 4, 2)
 
 
-def test_gradients_reach_latent_weights_as_if_there_were_no_quantisation() -> None:
-    """d loss / d W is what the quantised product's own operands give: STE, not zero."""
+def test_gradients_reach_latent_weights_as_if_there_were_no_quantization() -> None:
+    """d loss / d W is what the quantized product's own operands give: STE, not zero."""
     conv, x = layer(6, 4, 3), random(1, 5, 6)
     cotangent = random(1, 5, 4, seed=9)
 
@@ -301,7 +301,7 @@ def test_gradients_reach_latent_weights_as_if_there_were_no_quantisation() -> No
 
     latent = conv.weight
     gradient = np.array(mx.grad(loss)(latent))
-    normed = np.array(fake_quantised_activations(mx.fast.rms_norm(x, conv.gain, 1e-6)))[0]
+    normed = np.array(fake_quantized_activations(mx.fast.rms_norm(x, conv.gain, 1e-6)))[0]
     padded = np.pad(normed, [(1, 1), (0, 0)])
     expected = np.stack([np.array(cotangent)[0].T @ padded[tap : tap + 5] for tap in range(3)], axis=1)
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5)

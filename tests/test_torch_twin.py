@@ -1,4 +1,4 @@
-"""The PyTorch twin that speed is compared with does what our model does: same outputs, gradients and optimiser."""
+"""The PyTorch twin that speed is compared with does what our model does: same outputs, gradients and optimizer."""
 
 import sys
 from dataclasses import replace
@@ -16,7 +16,7 @@ from bitjets_mlx.training.acoustic_data import collate, read_clip
 from bitjets_mlx.training.acoustic_losses import AcousticLossWeights
 from bitjets_mlx.training.acoustic_stage import LOSSES, AcousticStage
 from bitjets_mlx.training.batches import MicroBatch, padded_shape
-from bitjets_mlx.training.optimise import Optimizer
+from bitjets_mlx.training.optimize import Optimizer
 
 torch = pytest.importorskip("torch", reason="the PyTorch twin needs torch: pip install -r requirements-bench.txt")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
@@ -31,7 +31,7 @@ STILL = replace(
 
 @pytest.fixture(scope="module", params=["states", "phonemes"])
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AcousticStage:
-    """A stage that quantises fully from the start, of a model whose pitch predictor reads the one or the other."""
+    """A stage that quantizes fully from the start, of a model whose pitch predictor reads the one or the other."""
     data = tiny_data(tmp_path_factory.mktemp("prepared"))
     model = replace(STILL, pitch_reads=request.param)
     return AcousticStage(data, model, replace(ACOUSTIC_TRAINING, quantise_from=0.0, quantise_until=0.0))
@@ -86,7 +86,7 @@ def test_speaking_is_ours(stage: AcousticStage) -> None:
         np.testing.assert_allclose(row.numpy(), np.array(expected), atol=1e-4)
 
 
-def test_the_optimiser_is_ours(stage: AcousticStage) -> None:
+def test_the_optimizer_is_ours(stage: AcousticStage) -> None:
     """Clipping, AdamW with weight decay, and the moving average, over three updates with given gradients."""
     training = stage.training
     model = twin(stage)

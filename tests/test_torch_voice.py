@@ -72,7 +72,7 @@ def test_the_harmonic_vocoder_is_ours(tmp_path: Path) -> None:
     voiced = (np.arange(frames) % 20 < 14).astype(np.float32)
     noise = even_noise_table()[5 : 5 + excitation_samples(frames)][None]
     inputs = (mx.array(array)[None] for array in (mel, log_f0, voiced))
-    expected = np.array(ours.synthesise(*inputs, mx.array([0.25]), noise)[0][0])
+    expected = np.array(ours.synthesize(*inputs, mx.array([0.25]), noise)[0][0])
     import torch
 
     with torch.inference_mode():

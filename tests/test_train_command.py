@@ -162,7 +162,7 @@ def test_precision_options_agree(monkeypatch: pytest.MonkeyPatch, data: Prepared
 def test_full_precision_weights_are_warmed_in(
     monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path
 ) -> None:
-    """`--init` from a run without quantisation: `--ternary` goes there step by step, and without it nothing changes."""
+    """`--init` from a run without quantization: `--ternary` goes there step by step, and without it nothing changes."""
     source, new = tmp_path / "source", tmp_path / "new"
     begin_run(source, data, "acoustic", replace(ACOUSTIC, ternary=False), updates=2, accumulate=1)
     call(monkeypatch, data, source, "acoustic", "--resume", "--log-every", "1")
@@ -171,7 +171,7 @@ def test_full_precision_weights_are_warmed_in(
         assert isinstance(settings.model, AcousticConfig) and isinstance(settings.training, AcousticTraining)
         assert settings.model.ternary == ("--ternary" in words) and settings.model.weight_bits == bits
         updates = settings.training.updates
-        warming = [settings.training.quantisation(round(share * updates)) for share in (0.0, 0.3, 1.0)]
+        warming = [settings.training.quantization(round(share * updates)) for share in (0.0, 0.3, 1.0)]
         assert warming == ([0.0, 1.0, 1.0] if "--ternary" in words else [1.0] * 3)
 
 
@@ -283,12 +283,12 @@ def test_a_damaged_run_says_so(data: PreparedData, tmp_path: Path) -> None:
 
 
 def test_init_from_a_run(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
-    """The averaged weights, the model's sizes, its mel statistics; quantised from the start."""
+    """The averaged weights, the model's sizes, its mel statistics; quantized from the start."""
     source = trained(data, tmp_path / "source", "acoustic", monkeypatch)
     settings = settings_of(monkeypatch, data, tmp_path / "new", "acoustic", "--init", str(source), "--dropout", "0.2")
     assert isinstance(settings.model, AcousticConfig) and isinstance(settings.training, AcousticTraining)
     assert settings.model.width == ACOUSTIC.width and settings.model.dropout == 0.2
-    assert settings.training.quantisation(0) == 1.0
+    assert settings.training.quantization(0) == 1.0
     seen = []
     monkeypatch.setattr(train, "train", lambda stage, *rest: seen.append(stage.parts()))
     call(monkeypatch, data, tmp_path / "new", "acoustic", "--init", str(source))

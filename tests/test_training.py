@@ -23,13 +23,13 @@ from tiny_training import (
 from bitjets_mlx.acoustic import blocks
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.ternary import layers
-from bitjets_mlx.training import acoustic_losses, acoustic_stage, optimise, shards, vocoder_stage
+from bitjets_mlx.training import acoustic_losses, acoustic_stage, optimize, shards, vocoder_stage
 from bitjets_mlx.training.acoustic_data import collate, read_clip
 from bitjets_mlx.training.acoustic_stage import AcousticStage
 from bitjets_mlx.training.batches import padded_shape
 from bitjets_mlx.training.checkpoints import load_checkpoint
 from bitjets_mlx.training.loop import LoopConfig, train
-from bitjets_mlx.training.optimise import Optimizer, learning_rate
+from bitjets_mlx.training.optimize import Optimizer, learning_rate
 from bitjets_mlx.training.vocoder_stage import VocoderStage
 
 Stage = AcousticStage | VocoderStage
@@ -74,7 +74,7 @@ def stop_at(stage: Stage, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_six_updates_are_three_and_three_resumed_bit_for_bit(
     stage: str, data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights, optimiser and EMA; through all kinds of quantisation, and into the adversarial phase."""
+    """Weights, optimizer and EMA; through all kinds of quantization, and into the adversarial phase."""
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     whole.mkdir()
     halves.mkdir()
@@ -129,7 +129,7 @@ def test_other_seeds_other_weights_same_seed_same_weights(data: PreparedData) ->
 
 @pytest.mark.parametrize("number", [0, 3, 5])
 def test_accumulating_4_x_8_is_one_batch_of_32(number: int, data: PreparedData) -> None:
-    """Without, while and with quantisation; dropout off."""
+    """Without, while and with quantization; dropout off."""
     still = replace(ACOUSTIC, dropout=0.0, decoder_dropout=0.0, predictor_dropout=0.0)
     made = AcousticStage(data, still, replace(ACOUSTIC_TRAINING, batch_size=8, accumulate=4))
     clips = [made.reader.clips[i % len(made.reader.clips)] for i in range(32)]
@@ -209,7 +209,7 @@ def arguments_of(made: Stage, frames: int) -> tuple[Any, ...]:
 
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU: what runs in C at once cannot be compiled."""
-    for module in (blocks, layers, optimise):
+    for module in (blocks, layers, optimize):
         monkeypatch.setattr(module, "prefers_kernels", lambda *_: False)
 
 
@@ -245,7 +245,7 @@ def test_a_compiled_update_computes_the_same(data: PreparedData, monkeypatch: py
     plain = make("acoustic", data)
     expected = plain.update(5)
     without_kernels(monkeypatch)
-    for module in (acoustic_stage, optimise):
+    for module in (acoustic_stage, optimize):
         monkeypatch.setattr(module, "compiled", mx.compile)
     made = make("acoustic", data)
     assert made.update(5) == pytest.approx(expected, rel=1e-4)
@@ -258,10 +258,10 @@ def test_a_compiled_update_computes_the_same(data: PreparedData, monkeypatch: py
     assert max(moved) < 1e-4
 
 
-# -- optimiser -----------------------------------------------------------------------------------------------------
+# -- optimizer -----------------------------------------------------------------------------------------------------
 
 
-def test_optimiser_is_adamw_with_clipping_and_average() -> None:
+def test_optimizer_is_adamw_with_clipping_and_average() -> None:
     """Against a few lines of numpy."""
     random = np.random.default_rng(0)
     weight = random.normal(size=5)
@@ -295,17 +295,17 @@ def test_learning_rate_schedule() -> None:
     assert all(rate(update) >= rate(update + 1) for update in range(299, 999))
 
 
-def test_quantisation_is_warmed_in_between_its_two_shares() -> None:
+def test_quantization_is_warmed_in_between_its_two_shares() -> None:
     training = replace(ACOUSTIC_TRAINING, updates=100, quantise_from=0.2, quantise_until=0.4)
-    assert [training.quantisation(update) for update in (0, 20, 30, 40, 99)] == pytest.approx([0, 0, 0.5, 1, 1])
+    assert [training.quantization(update) for update in (0, 20, 30, 40, 99)] == pytest.approx([0, 0, 0.5, 1, 1])
     at_once = replace(training, quantise_from=0.0, quantise_until=0.0)
-    assert [at_once.quantisation(update) for update in (0, 1, 99)] == [1.0, 1.0, 1.0]
+    assert [at_once.quantization(update) for update in (0, 1, 99)] == [1.0, 1.0, 1.0]
 
 
 def test_the_norm_of_a_gradient_is_that_of_all_its_numbers() -> None:
     random = np.random.default_rng(0)
     parts = [random.normal(size=shape).astype(np.float32) for shape in ((300, 200), (7,), (3, 4, 5))]
     expected = np.sqrt(sum(np.square(part.astype(np.float64)).sum() for part in parts))
-    found = optimise.global_norm({"a": mx.array(parts[0]), "b": [mx.array(part) for part in parts[1:]]})
+    found = optimize.global_norm({"a": mx.array(parts[0]), "b": [mx.array(part) for part in parts[1:]]})
     assert float(found) == pytest.approx(expected, rel=1e-5)
-    assert np.isnan(float(optimise.global_norm({"a": mx.array([1.0, float("nan")])})))
+    assert np.isnan(float(optimize.global_norm({"a": mx.array([1.0, float("nan")])})))

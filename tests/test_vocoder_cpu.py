@@ -85,8 +85,8 @@ def test_harmonic_is_the_plain_one(kernel: None, config: HarmonicConfig, frames:
     lively(model)
     inputs, phase = harmonic_inputs(frames), mx.array([0.25, 0.9])
     noise = even_noise(mx.random.key(3), 2, excitation_samples(frames))
-    expected = np.array(model.synthesise(*inputs, phase, noise)[0])
-    found = np.array(model.synthesise_by_kernel(*inputs, phase, np.array(noise)))
+    expected = np.array(model.synthesize(*inputs, phase, noise)[0])
+    found = np.array(model.synthesize_by_kernel(*inputs, phase, np.array(noise)))
     assert np.abs(expected).max() > 1e-3
     # Phases are rounded differently: by 1e-7 cycles, times up to a hundred harmonics.
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())

@@ -140,10 +140,10 @@ def test_the_file_of_noise_is_what_makes_it() -> None:
 def test_sounds_of_one_call_differ_by_their_noise_only(model: HarmonicVocoder) -> None:
     inputs, phase = features(12), mx.array([0.25])
     noises = [even_noise(mx.random.key(seed), 1, excitation_samples(12)) for seed in (1, 2, 1)]
-    first, second, again = model.synthesise(*inputs, phase, *noises)
+    first, second, again = model.synthesize(*inputs, phase, *noises)
     assert bool(mx.array_equal(first, again))
     assert not bool(mx.array_equal(first, second))
-    assert bool(mx.array_equal(second, model.synthesise(*inputs, phase, noises[1])[0]))
+    assert bool(mx.array_equal(second, model.synthesize(*inputs, phase, noises[1])[0]))
 
 
 def test_gradient_by_finite_differences(model: HarmonicVocoder) -> None:
@@ -153,7 +153,7 @@ def test_gradient_by_finite_differences(model: HarmonicVocoder) -> None:
 
     def loss(parameters: dict) -> mx.array:
         model.update(parameters)
-        return mx.mean(mx.square(model.synthesise(*inputs, phase, noise)[0] - target)) * 100
+        return mx.mean(mx.square(model.synthesize(*inputs, phase, noise)[0] - target)) * 100
 
     parameters = model.parameters()
     gradient = dict(tree_flatten(mx.grad(loss)(parameters)))

@@ -12,7 +12,7 @@ from tiny_voice import tiny_voice
 from bitjets_mlx import load_vocoder
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.vocoder import build_vocoder
-from bitjets_mlx.vocoder.quantised import TERNARY, quantised
+from bitjets_mlx.vocoder.quantized import TERNARY, quantized
 from bitjets_mlx.vocoder.storage import pack_integers, packed_shapes, unpack_integers
 from bitjets_mlx.voice_folder import parameter_shapes, read_config, write_config
 from bitjets_mlx.weights_file import read_weights, write_weights
@@ -41,7 +41,7 @@ def test_weights_come_back_within_half_a_step_of_their_own_row() -> None:
 def test_what_was_trained_at_few_bits_is_stored_in_four_and_loses_nothing(bits: float) -> None:
     random = np.random.default_rng(0)
     weights = {"kernel": mx.array(random.standard_normal((6, 5, 3))), "output.weight": mx.array(np.ones((2, 3)))}
-    trained = {name: np.array(weight) for name, weight in quantised(weights, bits).items()}
+    trained = {name: np.array(weight) for name, weight in quantized(weights, bits).items()}
     arrays = pack_integers(trained, bits)
     assert arrays["kernel"].dtype == np.uint8 and arrays["kernel"].shape == (6, 8)  # 15 weights a row, two a byte
     assert arrays["output.weight"].dtype == np.int8  # the last layer is not among those with few bits

@@ -120,7 +120,7 @@ def _statistics(folder: Path, clips: list[Clip]) -> Any:
 
 
 def joint_training_of(model: JointConfig, **changes: Any) -> JointTraining:
-    """A tiny joint training that meets all kinds of quantisation and, from update 4 on, discriminators."""
+    """A tiny joint training that meets all kinds of quantization and, from update 4 on, discriminators."""
     options = {
         "updates": 6,
         "batch_size": 2,

@@ -31,7 +31,7 @@ class Aligner(nn.Module):
     def __call__(
         self, tokens: mx.array, mel: mx.array, token_mask: mx.array, frame_mask: mx.array, prior: mx.array
     ) -> mx.array:
-        """tokens (B, N), normalised mel (B, T, 80), masks (B, N, 1) and (B, T, 1), log prior (B, T, N).
+        """tokens (B, N), normalized mel (B, T, 80), masks (B, N, 1) and (B, T, 1), log prior (B, T, N).
 
         Returns log p(token | frame) + log prior, (B, T, N).
         """
@@ -49,7 +49,7 @@ class Aligner(nn.Module):
 
 
 def with_blank(log_probabilities: mx.array) -> mx.array:
-    """(B, T, N) -> (B, T, N + 1): a blank of constant score in front, normalised again (arXiv:2108.10447, 2.1)."""
+    """(B, T, N) -> (B, T, N + 1): a blank of constant score in front, normalized again (arXiv:2108.10447, 2.1)."""
     scores = mx.pad(log_probabilities, [(0, 0), (0, 0), (1, 0)], constant_values=BLANK_SCORE)
     return scores - mx.logsumexp(scores, axis=-1, keepdims=True)
 

@@ -124,7 +124,7 @@ def _state_emissions(values: np.ndarray, fill: float) -> np.ndarray:
 
 
 def _scaled_forward(emission: np.ndarray, alive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Forward probabilities normalised at every frame (T, B, S), and the logs of the normalisers (T, B)."""
+    """Forward probabilities normalized at every frame (T, B, S), and the logs of the normalizers (T, B)."""
     frames, batch, states = emission.shape
     forward = np.zeros((frames, batch, states))
     log_scales = np.zeros((frames, batch))
@@ -144,7 +144,7 @@ def _scaled_forward(emission: np.ndarray, alive: np.ndarray) -> tuple[np.ndarray
 
 
 def _scaled_backward(emission: np.ndarray, token_lengths: np.ndarray, frame_lengths: np.ndarray) -> np.ndarray:
-    """Backward probabilities, each frame normalised to sum 1: (T, B, S)."""
+    """Backward probabilities, each frame normalized to sum 1: (T, B, S)."""
     frames, batch, states = emission.shape
     rows = np.arange(batch)
     final = np.zeros((batch, states))

@@ -7,7 +7,7 @@ an activation scale for every channel over all time, and output channel c is res
 leaky ReLU of slope 0.1; one scale for the whole utterance. Either way the scale looks at all frames, so that what is
 beyond an utterance's end must be zero, and a part of an utterance does not sound like the whole.
 
-The log mel is in torchaudio's convention and not normalised. Pitch, energy and F0 are not predicted.
+The log mel is in torchaudio's convention and not normalized. Pitch, energy and F0 are not predicted.
 """
 
 import mlx.core as mx
@@ -25,7 +25,7 @@ from bitjets_mlx.ternary.utterance import UtteranceBitConv1d
 
 LAYER_NORM_EPS = 1e-5
 SLOPES = {"early": 0.0, "late": 0.1}
-MEL_CENTRE, MEL_SPREAD = -6.0, 2.5  # of the raw log mels, roughly: the aligner wants them normalised
+MEL_CENTRE, MEL_SPREAD = -6.0, 2.5  # of the raw log mels, roughly: the aligner wants them normalized
 
 
 class LayerNorm(nn.Module):
@@ -81,7 +81,7 @@ class DurationPredictor(nn.Module):
 
 
 class RawMelAligner(Aligner):
-    """The aligner, for log mels that are not normalised."""
+    """The aligner, for log mels that are not normalized."""
 
     def __call__(
         self, tokens: mx.array, mel: mx.array, token_mask: mx.array, frame_mask: mx.array, prior: mx.array

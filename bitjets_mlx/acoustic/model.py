@@ -1,7 +1,7 @@
 """BitJETS, read from top to bottom: encoder -> variance adaptor -> Gaussian upsampling -> decoder -> mel, F0, voicing.
 
 JETS (arXiv:2203.16852) with ternary FFT blocks and predictors (BitNet b1.58, arXiv:2402.17764); with the fields of
-`AcousticConfig` that say so, the full-precision JETS of ESPnet. Everything in here is in normalised units (mel per
+`AcousticConfig` that say so, the full-precision JETS of ESPnet. Everything in here is in normalized units (mel per
 band, log F0 and energy per speaker); `Voice` knows the statistics.
 """
 

@@ -31,7 +31,7 @@ class PitchConfig:
     no_trough: float = 0.01  # probability left to the best candidate where none passes a threshold
     switch: float = 0.01  # probability of a change of voicing from one frame to the next
     steepest: float = 2.5  # semitones a frame
-    # Short window, in the units of Boersma: normalised autocorrelation.
+    # Short window, in the units of Boersma: normalized autocorrelation.
     short_window: int = 1024  # three periods of the lowest pitch
     voicing: float = 0.05  # periodicity from which a frame is voiced, where the long window says so
     voicing_alone: float = 0.55  # and where it does not, as it may be lost in a quick glide,
@@ -42,7 +42,7 @@ class PitchConfig:
     guide_limit: float = 0.15  # but no more than this
     range_free: float = 0.7  # octaves around the clip's median that cost nothing
     range_cost: float = 2.0  # of each octave beyond, the more the weaker the periodicity
-    octave: float = 0.01  # favours the higher of two equally good candidates
+    octave: float = 0.01  # favors the higher of two equally good candidates
     octave_jump: float = 0.5
     voicing_change: float = 0.2
     silence: float = 0.004  # frames this far below the loudest peak are unvoiced
@@ -105,7 +105,7 @@ def _long_path(audio: np.ndarray, config: PitchConfig) -> tuple[np.ndarray, np.n
 
 
 def _yin(audio: np.ndarray, config: PitchConfig) -> np.ndarray:
-    """Cumulative mean normalised difference (YIN, equation 8), (T, lags), from lag 0 on."""
+    """Cumulative mean normalized difference (YIN, equation 8), (T, lags), from lag 0 on."""
     window = config.long_window
     longest = int(config.sample_rate / config.f_min) + 2
     frames = _frames(audio, window, config)
@@ -202,7 +202,7 @@ def _unvoiced_scores(level: np.ndarray, long_voiced: np.ndarray, config: PitchCo
 
 
 def _autocorrelation(audio: np.ndarray, config: PitchConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised autocorrelation (T, lags), that of the window divided out, and the level (T,) in 0 ... 1."""
+    """Normalized autocorrelation (T, lags), that of the window divided out, and the level (T,) in 0 ... 1."""
     window = config.short_window
     frames = _frames(audio, window, config)
     taper = np.hanning(window + 2)[1:-1]

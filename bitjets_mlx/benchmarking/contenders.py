@@ -42,7 +42,7 @@ def lacking(*modules: str) -> list[str]:
 
 
 def program(name: str, package: str, command: tuple[str, ...]) -> Contender:
-    """A speech synthesiser on the PATH; `command` without the text, which comes last."""
+    """A speech synthesizer on the PATH; `command` without the text, which comes last."""
     path = shutil.which(command[0])
     if path is None:
         return Contender(name, missing=f"not installed ({package})")

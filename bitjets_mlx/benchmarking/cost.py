@@ -115,7 +115,7 @@ def tables(config: AcousticConfig, tokens: int, frames: int) -> Iterator[str]:
     for layer in layers:
         shapes[layer.rows, layer.inputs] += layer.times
     yield _table(
-        "RMSNorm and int8 (rms_quantise) | times | MFLOP | kB | compute | memory | limit",
+        "RMSNorm and int8 (rms_quantize) | times | MFLOP | kB | compute | memory | limit",
         [_prologue_row(*shape, times) for shape, times in shapes.items()],
     )
     yield _launches(layers, frames)
@@ -168,7 +168,7 @@ def _prologue_row(rows: int, inputs: int, times: int) -> str:
 
 
 def _launches(layers: list[Layer], frames: int) -> str:
-    """Of MLX's own operations, and of the kernels: one for RMSNorm and quantisation, one for all the rest."""
+    """Of MLX's own operations, and of the kernels: one for RMSNorm and quantization, one for all the rest."""
     count = sum(layer.times for layer in layers)
     before = sum(layer.times * _mlx_operations(layer.taps, layer.relu, layer.residual) for layer in layers)
     seconds, after = frames / FRAMES_A_SECOND, 2 * count

@@ -54,7 +54,7 @@ def benchmark_kernels(seconds: float, largest: int) -> dict[str, Any]:
             continue
         trits = np.random.default_rng(0).integers(-1, 2, (case.outputs, case.taps, case.inputs)).astype(np.int8)
         _check(backend, case, trits)
-        _check_quantisation(backend, case)
+        _check_quantization(backend, case)
         times = _times(_contenders(backend, case, trits), seconds)
         operations = 2 * case.rows * case.inputs * case.outputs * case.taps
         moved = _bytes(backend, case)
@@ -101,7 +101,7 @@ _COLUMNS = ("ternary", "fp16", "fp32", "2-bit", "no int8")
 def _check(backend: str, case: Case, trits: np.ndarray) -> None:
     """BitjetsError unless the backend's integer sums are those of numpy, tap by tap and for each tile."""
     whole = np.random.default_rng(1).integers(-128, 128, (1, case.rows, case.inputs))
-    if backend == "cpu":  # its kernel quantises too, which leaves rows alone whose largest value is 127
+    if backend == "cpu":  # its kernel quantizes too, which leaves rows alone whose largest value is 127
         whole = np.maximum(whole, -127)
         whole[..., 0] = 127
     expected = np.concatenate([whole @ trits[:, tap].astype(np.int64).T for tap in range(case.taps)], axis=-1)
@@ -128,22 +128,22 @@ def _check(backend: str, case: Case, trits: np.ndarray) -> None:
         raise BitjetsError(f"{case.what}: integer sums are wrong on {backend}; please report this.")
 
 
-def _check_quantisation(backend: str, case: Case) -> None:
+def _check_quantization(backend: str, case: Case) -> None:
     """BitjetsError unless the prologue gives what numpy does, but for values that fp32 cannot tell from a half."""
     if backend not in ("metal", "cpu"):  # the others have MLX's own operations
         return
     x = np.random.default_rng(3).normal(size=(1, case.rows, case.inputs)).astype(np.float32)
     given, mask, gain = mx.array(x), mx.ones((1, case.rows, 1)), mx.ones(case.inputs)
     if backend == "metal":
-        packed, scales = metal.quantise(given, gain, mask, matmul.RMS_EPS)
+        packed, scales = metal.quantize(given, gain, mask, matmul.RMS_EPS)
         whole, inverse = np.array(packed).view(np.int8)[..., : case.inputs], np.array(scales)
     else:
-        whole, inverse = cpu.quantise(given, mask, gain, matmul.RMS_EPS)
+        whole, inverse = cpu.quantize(given, mask, gain, matmul.RMS_EPS)
     normed = x.astype(np.float64) / np.sqrt((x.astype(np.float64) ** 2).mean(-1, keepdims=True) + matmul.RMS_EPS)
     scale = 127.0 / np.abs(normed).max(-1, keepdims=True)
     close = np.abs(whole - normed * scale).max() <= 0.5 + 1e-4
     if not close or not np.allclose(inverse[..., None] * scale, 1.0, atol=1e-5):
-        raise BitjetsError(f"{case.what}: RMSNorm and quantisation are wrong on {backend}; please report this.")
+        raise BitjetsError(f"{case.what}: RMSNorm and quantization are wrong on {backend}; please report this.")
 
 
 def _cpu_sums(whole: np.ndarray, trits: np.ndarray) -> np.ndarray:

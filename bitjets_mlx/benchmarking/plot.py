@@ -10,7 +10,7 @@ OURS, OTHERS = "#0072b2", "#999999"
 
 
 def draw_bars(path: Path, names: Sequence[str], measures: Mapping[str, Sequence[float]], caption: str) -> None:
-    """One column of bars a measure, names at the left, logarithmic, our own in colour; written atomically."""
+    """One column of bars a measure, names at the left, logarithmic, our own in color; written atomically."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -18,9 +18,9 @@ def draw_bars(path: Path, names: Sequence[str], measures: Mapping[str, Sequence[
     figure = Figure(figsize=(4 + 2.6 * len(measures), 1.4 + 0.36 * len(names)), layout="constrained")
     axes = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     places = range(len(names) - 1, -1, -1)
-    colours = [OURS if name.startswith("bitjets_mlx") else OTHERS for name in names]
+    colors = [OURS if name.startswith("bitjets_mlx") else OTHERS for name in names]
     for axis, (measure, values) in zip(axes, measures.items(), strict=True):
-        axis.barh(places, values, color=colours)
+        axis.barh(places, values, color=colors)
         for place, value in zip(places, values, strict=True):
             axis.text(value, place, f" {value:.3g}", va="center", fontsize=8)
         axis.set_xscale("log")

@@ -1,4 +1,4 @@
-// A baseline, for timing only: 2-bit weights, one simdgroup for every output of every row, activations not quantised.
+// A baseline, for timing only: 2-bit weights, one simdgroup for every output of every row, activations not quantized.
 // x (M, 16 W) of type T, codes (1, O, W) -> out (M, O).
 const uint outputs = codes_shape[1];
 const uint words = codes_shape[2];

@@ -141,7 +141,7 @@ def jets(job: Job) -> Speaker:
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.constant_(head.bias, 1.9459)  # log(6 + 1)
     for module in model.generator.modules():
-        with contextlib.suppress(ValueError, AttributeError):  # not every module has weight normalisation to fold
+        with contextlib.suppress(ValueError, AttributeError):  # not every module has weight normalization to fold
             torch.nn.utils.remove_weight_norm(module)
 
     def stream(index: int) -> Iterator[Any]:

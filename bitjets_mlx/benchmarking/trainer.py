@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from speaker import JETS_GENERATOR, ROOT, peak_memory  # its neighbour: the folder of a script comes first on the path
+from speaker import JETS_GENERATOR, ROOT, peak_memory  # its neighbor: the folder of a script comes first on the path
 
 WARM_UP = 2  # updates that do not count
 Job = dict[str, Any]
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def acoustic(job: Job) -> Callable[[int], Any]:
-    """This project's acoustic model, fully quantised."""
+    """This project's acoustic model, fully quantized."""
     return _stage(job).update  # type: ignore[no-any-return]
 
 
@@ -67,7 +67,7 @@ def _stage(job: Job) -> Any:
 
 
 def _acoustic(job: Job) -> tuple[Any, Any, Any]:
-    """The clips, and the default acoustic model and its training, fully quantised."""
+    """The clips, and the default acoustic model and its training, fully quantized."""
     sys.path.insert(0, str(ROOT))
     import bitjets_mlx  # noqa: F401  before mlx
     from bitjets_mlx.data.prepared import PreparedData
@@ -122,7 +122,7 @@ def torch_hifigan(job: Job) -> Callable[[int], Any]:
         Generator(to_json(HIFIGAN_VERSIONS["V3"]), new=False),
         torch.nn.ModuleList([Periods(), Scales()]),
     )
-    optimisers = [
+    optimizers = [
         torch.optim.AdamW(part.parameters(), lr=2e-4, betas=(0.8, 0.99), fused=True) for part in (judges, generator)
     ]
     layers: list[Any] = []  # what the discriminators' convolutions say, in order
@@ -147,18 +147,18 @@ def torch_hifigan(job: Job) -> Callable[[int], Any]:
         made = generator(mel)
         loss = sum(((real - 1.0) ** 2).mean() for real in judged(audio)[0])
         loss = loss + sum((fake**2).mean() for fake in judged(made.detach())[0])
-        _step(optimisers[0], loss)
+        _step(optimizers[0], loss)
         (scores, said), real = judged(made), judged(audio)[1]
         loss = 45.0 * F.l1_loss(log_mel(made), mel) + sum(((score - 1.0) ** 2).mean() for score in scores)
-        _step(optimisers[1], loss + 2.0 * sum(F.l1_loss(a, b.detach()) for a, b in zip(said, real, strict=True)))
+        _step(optimizers[1], loss + 2.0 * sum(F.l1_loss(a, b.detach()) for a, b in zip(said, real, strict=True)))
 
     return update
 
 
-def _step(optimiser: Any, loss: Any) -> None:
-    optimiser.zero_grad(set_to_none=True)
+def _step(optimizer: Any, loss: Any) -> None:
+    optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    optimiser.step()
+    optimizer.step()
 
 
 def joint(job: Job) -> Callable[[int], Any]:
@@ -182,7 +182,7 @@ def jets(job: Job) -> Callable[[int], Any]:
     batch, frames, tokens = job["batch_size"], 256, 44
     model = JETS(idim=job["symbols"], odim=80, generator_params={**JETS_GENERATOR, "segment_size": 64}).train()
     parts = {True: model.generator, False: model.discriminator}
-    optimisers = {
+    optimizers = {
         which: torch.optim.AdamW(part.parameters(), lr=2e-4, betas=(0.8, 0.99)) for which, part in parts.items()
     }
     given = {
@@ -199,10 +199,10 @@ def jets(job: Job) -> Callable[[int], Any]:
     }
 
     def update(_: int) -> None:
-        for generator, optimiser in optimisers.items():
-            optimiser.zero_grad(set_to_none=True)
+        for generator, optimizer in optimizers.items():
+            optimizer.zero_grad(set_to_none=True)
             model(**given, forward_generator=generator)["loss"].backward()
-            optimiser.step()
+            optimizer.step()
 
     return update
 

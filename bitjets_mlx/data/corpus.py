@@ -1,4 +1,4 @@
-"""A speaker's recordings in LJSpeech layout: `metadata.csv`, with id|text or id|text|normalised text, and `wavs/`."""
+"""A speaker's recordings in LJSpeech layout: `metadata.csv`, with id|text or id|text|normalized text, and `wavs/`."""
 
 import hashlib
 import re
@@ -48,7 +48,7 @@ def read_corpus(speaker: str, folder: str | Path) -> list[Utterance]:
             (columns[-1].strip() or columns[1].strip()) if len(columns) > 1 else "",
         )
         if len(columns) not in (2, 3) or not re.fullmatch(r"[\w.\-]+", name) or not text:
-            raise BitjetsError(f"{metadata} line {number} is not `id|text` or `id|text|normalised text`: correct it.")
+            raise BitjetsError(f"{metadata} line {number} is not `id|text` or `id|text|normalized text`: correct it.")
         if name in utterances:
             raise BitjetsError(f"{metadata} line {number} repeats the id {name}: give every recording its own id.")
         utterances[name] = Utterance(speaker, name, text, _sound_file(wavs, name))

@@ -42,7 +42,7 @@ class Job:
     output: Path
 
     def recipe(self) -> str:
-        """Everything the features depend on; stored with them, so that stale ones are recognised."""
+        """Everything the features depend on; stored with them, so that stale ones are recognized."""
         values = (
             FEATURES_VERSION,
             asdict(AudioConfig()),

@@ -1,6 +1,6 @@
 """The prepared folder: what `bitjets_mlx.prepare` writes and training and evaluation read.
 
-manifest.json   format, audio conventions, speakers, symbols, normalisation statistics; written last
+manifest.json   format, audio conventions, speakers, symbols, normalization statistics; written last
 clips.jsonl     one clip a line
 features/<speaker>/<id>.npz
 checks.csv, checks.png   what was found in the recordings

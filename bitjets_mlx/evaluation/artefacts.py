@@ -43,7 +43,7 @@ def ending_level(audio: np.ndarray) -> float:
 
 
 def join_click(audio: np.ndarray, position: int) -> float:
-    """How much the waveform bends at a join, in dB against its neighbourhood; above 6 it clicks.
+    """How much the waveform bends at a join, in dB against its neighborhood; above 6 it clicks.
 
     The largest second difference |x[n-1] - 2 x[n] + x[n+1]| within 5 ms of sample `position`, against the largest of
     the rest of the 0.1 s on either side, which counts as no smaller than -80 dB of full scale.

@@ -45,7 +45,7 @@ def word_errors(reference: str, hypothesis: str) -> WordErrors:
     return WordErrors(row[-1], len(expected))
 
 
-def recognise(audio: np.ndarray, sample_rate: int = 22050) -> str:
+def recognize(audio: np.ndarray, sample_rate: int = 22050) -> str:
     """What pocketsphinx hears in samples (S,); "" for nothing."""
     samples = resample(audio, sample_rate, RATE)
     pcm = np.clip(np.round(samples * 32767.0), -32768, 32767).astype("<i2").tobytes()

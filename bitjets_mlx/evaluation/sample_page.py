@@ -22,8 +22,8 @@ from bitjets_mlx.voice import Voice
 OPUS_RATE = 48000  # Opus knows no 22,050 Hz
 COMPRESSION = 0.85  # of libsndfile, 0 to 1: some 40 kbit/s of one channel
 LONGEST = 8.0  # seconds: longer sentences make the page heavy
-LOWEST, HIGHEST = -11.5, 1.5  # log mel, of the pictures' colours
-COLOURS = 64
+LOWEST, HIGHEST = -11.5, 1.5  # log mel, of the pictures' colors
+COLORS = 64
 TEMPLATE = Path(__file__).with_name("sample_page.html")
 
 
@@ -96,8 +96,8 @@ def spectrogram_png(audio: np.ndarray) -> bytes:
 
     mel = np.array(log_mel(mx.array(audio)[None])[0])  # (T, 80)
     shown = np.clip((mel.T[::-1] - LOWEST) / (HIGHEST - LOWEST), 0.0, 1.0)  # (80, T)
-    picture = Image.fromarray(np.rint(shown * (COLOURS - 1)).astype(np.uint8), mode="P")
-    palette = colormaps["magma"](np.linspace(0.0, 1.0, COLOURS))[:, :3]
+    picture = Image.fromarray(np.rint(shown * (COLORS - 1)).astype(np.uint8), mode="P")
+    palette = colormaps["magma"](np.linspace(0.0, 1.0, COLORS))[:, :3]
     picture.putpalette(np.rint(255 * palette).astype(np.uint8).tobytes())
     buffer = io.BytesIO()
     picture.save(buffer, format="png", optimize=True)

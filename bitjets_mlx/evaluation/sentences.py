@@ -15,7 +15,7 @@ from bitjets_mlx.data.corpus import sentence_key
 from bitjets_mlx.data.features import Features, load_features
 from bitjets_mlx.data.prepared import Clip, PreparedData
 from bitjets_mlx.evaluation.artefacts import ending_level, noise_floor
-from bitjets_mlx.evaluation.intelligibility import recognise, word_errors
+from bitjets_mlx.evaluation.intelligibility import recognize, word_errors
 from bitjets_mlx.evaluation.pitch import Contour, duration_error, log_f0_errors, root_mean_square, voicing_error
 from bitjets_mlx.evaluation.quality import Quality, copy_quality
 from bitjets_mlx.evaluation.spectra import align, mel_cepstral_distortion, mel_cepstrum
@@ -130,15 +130,15 @@ def load_as_recorded(take: Take, gain: float) -> Features:
 
 
 def measure_sentence(sentence: Sentence) -> list[TakeMeasures]:
-    """Measure every take of a sentence. What the recogniser hears in the synthesis, one for all, is asked once."""
+    """Measure every take of a sentence. What the recognizer hears in the synthesis, one for all, is asked once."""
     first = sentence.takes[0].speech
     spoken = read_audio(first) if first else None
-    heard = recognise(spoken) if spoken is not None else ""
+    heard = recognize(spoken) if spoken is not None else ""
     measured = []
     recordings = [load_as_recorded(take, sentence.gain) for take in sentence.takes]
     rereadings = measure_rereadings(recordings) if spoken is not None else [None] * len(recordings)
     for take, features, rereading in zip(sentence.takes, recordings, rereadings, strict=True):
-        natural_heard = recognise(features.audio) if spoken is not None else ""
+        natural_heard = recognize(features.audio) if spoken is not None else ""
         errors, words = word_errors(sentence.text, natural_heard)
         copy = read_audio(take.copy) if take.copy else None
         measured.append(

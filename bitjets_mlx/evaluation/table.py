@@ -38,7 +38,7 @@ LABELS = {
     "ending_synthesis_db": "  of the synthesis",
     "cut_endings": "sentences whose ending is cut (above -30 dB)",
     "joins": "joins of sentences in running text",
-    "worst_join_db": "  largest bend at one against its neighbourhood, dB",
+    "worst_join_db": "  largest bend at one against its neighborhood, dB",
     "clicks_at_joins": "  that click (above 6 dB)",
     "nearest_by_mel": "recordings nearest by mean mel",
     "nearest_by_f0": "recordings nearest by mean F0",
@@ -48,7 +48,7 @@ LABELS = {
 }
 
 
-def summarise(measured: Sequence[TakeMeasures], joins: Mapping[str, Sequence[float]] | None = None) -> dict[str, Row]:
+def summarize(measured: Sequence[TakeMeasures], joins: Mapping[str, Sequence[float]] | None = None) -> dict[str, Row]:
     """One row of measures for each speaker, in the order they come. `joins`: `artefacts.join_click` of each, in dB."""
     speakers = list(dict.fromkeys(take.speaker for take in measured))
     characters = {name: _character(take.character for take in _of(measured, name)) for name in speakers}

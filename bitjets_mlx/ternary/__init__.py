@@ -1,1 +1,1 @@
-"""Ternary arithmetic (BitNet b1.58): quantisation, layers, packing."""
+"""Ternary arithmetic (BitNet b1.58): quantization, layers, packing."""

@@ -27,7 +27,7 @@ _FUNCTIONS: tuple[tuple[str, Any, list[Any]], ...] = (  # name, result, argument
     ("bitjets_instructions", ctypes.c_char_p, []),
     ("bitjets_layer_scratch", _SIZE, [_INT] * 2),
     ("bitjets_layer", None, [_ARRAY] * 8 + [_INT] * 7 + [ctypes.c_float, _ARRAY, _INT]),
-    ("bitjets_quantise", None, [_ARRAY] * 3 + [_INT] * 2 + [ctypes.c_float, _ARRAY, _ARRAY]),
+    ("bitjets_quantize", None, [_ARRAY] * 3 + [_INT] * 2 + [ctypes.c_float, _ARRAY, _ARRAY]),
     ("bitjets_attention_scratch", _SIZE, [_INT] * 5),
     ("bitjets_attention", None, [_ARRAY] * 3 + [_INT] * 4 + [_ARRAY, _INT]),
     ("bitjets_upsampling", None, [_ARRAY] * 4 + [_INT] * 4 + [ctypes.c_float] * 2 + [_INT]),
@@ -112,14 +112,14 @@ def bit_conv1d(
     return mx.array(out).astype(x.dtype)
 
 
-def quantise(x: mx.array, mask: mx.array, gain: mx.array, eps: float) -> tuple[np.ndarray, np.ndarray]:
+def quantize(x: mx.array, mask: mx.array, gain: mx.array, eps: float) -> tuple[np.ndarray, np.ndarray]:
     """The integers that `bit_conv1d` multiplies, int8 (B, T, I), and 1 / s (B, T); for tests and comparisons."""
     batch, frames, inputs = x.shape
     q = np.empty((batch, frames, -(-inputs // GROUP) * GROUP), dtype=np.int8)
     inverse = np.empty((batch, frames), dtype=np.float32)
     given = [_numpy(x), _numpy(mask), _numpy(gain)]
     pointers = [array.ctypes.data for array in given]
-    _library().bitjets_quantise(*pointers, batch * frames, inputs, eps, q.ctypes.data, inverse.ctypes.data)
+    _library().bitjets_quantize(*pointers, batch * frames, inputs, eps, q.ctypes.data, inverse.ctypes.data)
     return q[..., :inputs], inverse
 
 

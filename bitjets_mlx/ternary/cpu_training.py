@@ -1,7 +1,7 @@
 """Training's form of a ternary layer for MLX's CPU backend on Linux: matrix products, and C (`kernels/training.c`).
 
 That backend runs an operation at a time, each a pass over memory, and what automatic differentiation makes of
-normalisation and quantisation is dozens of them. Here the layer and its gradient are written by hand. They run at once,
+normalization and quantization is dozens of them. Here the layer and its gradient are written by hand. They run at once,
 outside MLX's graph, in the thread that calls (`training.shards` has one for every core). `layer_plain` is the reference
 and what runs everywhere else.
 """
@@ -16,11 +16,11 @@ import numpy as np
 
 from bitjets_mlx.platform import pointer, training_kernels
 from bitjets_mlx.ternary.matmul import RMS_EPS, convolve
-from bitjets_mlx.ternary.quantise import (
+from bitjets_mlx.ternary.quantize import (
     ACTIVATION_EPS,
     WEIGHT_EPS,
-    fake_quantised_activations,
-    fake_quantised_weights,
+    fake_quantized_activations,
+    fake_quantized_weights,
 )
 
 SOURCE = Path(__file__).parent / "kernels" / "training.c"
@@ -48,8 +48,8 @@ def layer_plain(x: mx.array, gain: mx.array, weight: mx.array, bias: mx.array, m
 
     x (B, T, I), gain (I,), weight (O, K, I), bias (O,), mask (B, T, 1) -> (B, T, O).
     """
-    activations = fake_quantised_activations(rms_norm_plain(x, gain, mask))
-    out = convolve(activations, fake_quantised_weights(weight)) + bias.astype(x.dtype)
+    activations = fake_quantized_activations(rms_norm_plain(x, gain, mask))
+    out = convolve(activations, fake_quantized_weights(weight)) + bias.astype(x.dtype)
     return mx.maximum(out, 0.0) if relu else out
 
 
@@ -62,7 +62,7 @@ def layer_kernels(
     batch, frames, inputs = x.shape
     outputs, taps, _ = weight.shape
     sizes, rows = (batch, frames, inputs, taps), batch * frames
-    columns = np.empty((rows, taps * inputs), dtype=np.float32)  # quantised activations, as the convolution sees them
+    columns = np.empty((rows, taps * inputs), dtype=np.float32)  # quantized activations, as the convolution sees them
     trits = np.empty((outputs, taps * inputs), dtype=np.float32)  # times beta
     inverse = np.empty(rows, dtype=np.float32)  # of the root mean squares
 
@@ -73,7 +73,7 @@ def layer_kernels(
         kernels.bitjets_norm_columns(
             *map(pointer, (*given, columns, inverse)), *sizes, ctypes.c_float(RMS_EPS), ctypes.c_float(ACTIVATION_EPS)
         )
-        kernels.bitjets_quantise_weights(
+        kernels.bitjets_quantize_weights(
             pointer(latent), pointer(trits), ctypes.c_long(latent.size), ctypes.c_float(WEIGHT_EPS)
         )
         out = columns @ trits.T

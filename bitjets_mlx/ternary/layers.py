@@ -8,26 +8,26 @@ import numpy as np
 
 from bitjets_mlx.ternary.cpu_training import layer_kernels, prefers_kernels, rms_norm_plain
 from bitjets_mlx.ternary.matmul import bit_conv1d, convolve, hold, packed_conv1d, trains_packed
-from bitjets_mlx.ternary.quantise import (
+from bitjets_mlx.ternary.quantize import (
     blend,
     fake_integer_weights,
-    fake_quantised_activations,
-    fake_quantised_weights,
+    fake_quantized_activations,
+    fake_quantized_weights,
     ternary_weights,
 )
 
-# How far quantisation is warmed in: an array blends; 0.0 and None are the cheap ends, "not at all" and "fully".
+# How far quantization is warmed in: an array blends; 0.0 and None are the cheap ends, "not at all" and "fully".
 Amount = mx.array | float | None
 
 
 class BitConv1d(nn.Module):
-    """RMSNorm ("SubLN") -> quantise -> ternary convolution over time with "same" zero padding, stride 1.
+    """RMSNorm ("SubLN") -> quantize -> ternary convolution over time with "same" zero padding, stride 1.
 
-    In training (`self.training`) the latent weights are quantised on the fly; `amount` blends from full precision (0)
-    to quantised (1, or None). Otherwise the products are exact integer sums (`bit_conv1d`), and a voice that was
+    In training (`self.training`) the latent weights are quantized on the fly; `amount` blends from full precision (0)
+    to quantized (1, or None). Otherwise the products are exact integer sums (`bit_conv1d`), and a voice that was
     loaded from packed weights holds trits (`freeze_trits`) instead of latent weights. `ternary=False` is the same
     layer in full precision, or with `bits` in training's form of int8 activations and integer weights; `norm=False` one
-    without RMSNorm. The products have the type of `x`; what quantisation measures is always fp32.
+    without RMSNorm. The products have the type of `x`; what quantization measures is always fp32.
     """
 
     def __init__(
@@ -78,15 +78,15 @@ class BitConv1d(nn.Module):
     def _full_precision(self, x: mx.array) -> mx.array:
         if not self.bits:
             return convolve(x, self.weight)
-        return convolve(fake_quantised_activations(x), fake_integer_weights(self.weight, self.bits))
+        return convolve(fake_quantized_activations(x), fake_integer_weights(self.weight, self.bits))
 
     def _train(self, x: mx.array, amount: Amount) -> mx.array:
         if isinstance(amount, float) and amount == 0.0:
             return convolve(x, self.weight)
         if amount is None and trains_packed():
             return packed_conv1d(x, self.weight)
-        activations: mx.array = fake_quantised_activations(x)
-        weight: mx.array = fake_quantised_weights(self.weight)
+        activations: mx.array = fake_quantized_activations(x)
+        weight: mx.array = fake_quantized_weights(self.weight)
         if isinstance(amount, mx.array):
             activations, weight = blend(x, activations, amount), blend(self.weight, weight, amount)
         return convolve(activations, weight)

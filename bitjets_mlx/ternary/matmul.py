@@ -19,7 +19,7 @@ import numpy as np
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.ternary import cpu, metal
 from bitjets_mlx.ternary.packing import pack_codes
-from bitjets_mlx.ternary.quantise import int8_activations, ternary_weights
+from bitjets_mlx.ternary.quantize import int8_activations, ternary_weights
 
 RMS_EPS = 1e-6
 BACKENDS = ("metal", "cuda", "cpu", "blas")
@@ -73,7 +73,7 @@ def bit_conv1d(
     activation: str | None = None,
     residual: mx.array | None = None,
 ) -> mx.array:
-    """A whole ternary layer for inference: RMSNorm, int8 quantisation, ternary convolution, activation, residual.
+    """A whole ternary layer for inference: RMSNorm, int8 quantization, ternary convolution, activation, residual.
 
     x (B, T, I); mask (B, T, 1); gain (I,), or None for no
     RMSNorm; held: as `hold` made it, its type says for which backend; beta () or (O,);
@@ -83,7 +83,7 @@ def bit_conv1d(
     if held.dtype == mx.uint8 and gain is not None:
         return cpu.bit_conv1d(x, mask, gain, held, beta, bias, RMS_EPS, activation, residual)
     if held.dtype == mx.uint32 and gain is not None and backend() == "metal":
-        integers, inverse_scale = metal.quantise(x, gain, mask, RMS_EPS)
+        integers, inverse_scale = metal.quantize(x, gain, mask, RMS_EPS)
         return metal.product(integers, inverse_scale, held, beta, bias, activation, residual, dtype=x.dtype)
     normed = (x if gain is None else mx.fast.rms_norm(x, gain.astype(x.dtype), RMS_EPS)) * mask.astype(x.dtype)
     whole, scale = int8_activations(normed.astype(mx.float32))
@@ -98,7 +98,7 @@ def bit_conv1d(
 
 
 def ternary_conv1d(integers: mx.array, scale: mx.array, trits: mx.array, beta: mx.array) -> mx.array:
-    """The reference: a ternary convolution of quantised activations.
+    """The reference: a ternary convolution of quantized activations.
 
     integers (B, T, I) whole numbers of int8 size; scale (B, T, 1) as `int8_activations` gives it;
     trits (O, K, I) in {-1, 0, 1}, K odd; beta () or (O,). Returns (B, T, O).
@@ -161,9 +161,9 @@ def trains_packed() -> bool:
 
 
 def packed_conv1d(x: mx.array, weight: mx.array) -> mx.array:
-    """The convolution of training, through the kernels: both operands are quantised, (B, T, I), (O, K, I) -> (B, T, O).
+    """The convolution of training, through the kernels: both operands are quantized, (B, T, I), (O, K, I) -> (B, T, O).
 
-    Its gradient is the straight-through one: that of `convolve` at the quantised operands.
+    Its gradient is the straight-through one: that of `convolve` at the quantized operands.
     """
     return cast(mx.array, _packed_conv1d(x, weight))
 

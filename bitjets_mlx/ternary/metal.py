@@ -53,10 +53,10 @@ def choose_tile(batch: int, frames: int, outputs: int) -> Tile:
     return LARGE if large >= LARGE_TILES else MEDIUM
 
 
-def quantise(
+def quantize(
     x: mx.array, gain: mx.array, mask: mx.array, eps: float, verbose: bool = False
 ) -> tuple[mx.array, mx.array]:
-    """RMSNorm, mask and int8 quantisation. x (B, T, I) fp32, fp16 or bf16, gain (I,), mask (B, T, 1).
+    """RMSNorm, mask and int8 quantization. x (B, T, I) fp32, fp16 or bf16, gain (I,), mask (B, T, 1).
 
     Returns (integers (B, T, ceil(I / 32) * 8) uint32: four int8 a word, lowest byte first, zeros beyond I;
     1 / s (B, T) fp32). ValueError where shapes or types do not fit.
@@ -72,7 +72,7 @@ def quantise(
     simdgroups = 1 if inputs <= 1024 else 8
     threads = SIMD * simdgroups
     integers, inverse_scale = _launch(
-        "rms_quantise",
+        "rms_quantize",
         [x.reshape(rows, inputs), gain.astype(mx.float32), mask.astype(mx.float32).reshape(rows), mx.array([eps])],
         {"T": x.dtype, "SIMDGROUPS": simdgroups, "GROUPS": -(-words // threads)},
         grid=(rows * threads, 1, 1),
@@ -96,7 +96,7 @@ def product(
 ) -> mx.array:
     """activate(beta * ternary convolution / s + bias) + residual, of stride 1 with "same" zero padding.
 
-    integers (B, T, 4 W) and inverse_scale (B, T) as `quantise` gives them; codes (K, O, W) uint32 as `pack_codes`
+    integers (B, T, 4 W) and inverse_scale (B, T) as `quantize` gives them; codes (K, O, W) uint32 as `pack_codes`
     makes them, K odd; beta () or (O,); bias (O,); activation None, "relu" or "gelu" (tanh form); residual (B, T, O)
     of type `dtype`, which is the result's. `tile` overrides the choice of kernel. Returns (B, T, O).
     ValueError where shapes or types do not fit.
@@ -196,7 +196,7 @@ def _gemv(inputs: list[mx.array], template: dict[str, Any], rows: int, outputs: 
 
 _PRODUCT_INPUTS = ["integers", "inverse_scale", "codes", "beta", "bias", "residual"]
 _NAMES = {
-    "rms_quantise": (["x", "gain", "mask", "settings"], ["integers", "inverse_scale"]),
+    "rms_quantize": (["x", "gain", "mask", "settings"], ["integers", "inverse_scale"]),
     "gemv": (_PRODUCT_INPUTS, ["out"]),
     "tiled": ([*_PRODUCT_INPUTS, "settings"], ["out"]),
 }

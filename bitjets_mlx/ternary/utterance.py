@@ -8,11 +8,11 @@ import numpy as np
 
 from bitjets_mlx.ternary.layers import Amount
 from bitjets_mlx.ternary.matmul import convolve
-from bitjets_mlx.ternary.quantise import ACTIVATION_EPS, ACTIVATION_MAX, blend, clamped_ternary_weights
+from bitjets_mlx.ternary.quantize import ACTIVATION_EPS, ACTIVATION_MAX, blend, clamped_ternary_weights
 
 
 class UtteranceBitConv1d(nn.Module):
-    """Quantise -> ternary convolution over time, "same" zero padding, no bias, no norm.
+    """Quantize -> ternary convolution over time, "same" zero padding, no bias, no norm.
 
     `by_channel`: gamma (B, 1, C) is each channel's largest |x| over time, and output channel c is rescaled by the gamma
     of input channel c. Otherwise gamma (B, 1, 1) is that of the whole utterance. Packed weights are taken up by
@@ -36,7 +36,7 @@ class UtteranceBitConv1d(nn.Module):
         trits, beta = self.trits()
         if not self.training:
             return convolve(integers, trits) * (beta * gamma / ACTIVATION_MAX)
-        # Straight through: forward the quantised values, backward as if they were not.
+        # Straight through: forward the quantized values, backward as if they were not.
         integers = _warmed(scaled, scaled + mx.stop_gradient(integers - scaled), amount)
         weight = _warmed(self.weight, self.weight + mx.stop_gradient(trits * beta - self.weight), amount)
         return convolve(integers, weight) * (gamma / ACTIVATION_MAX)
@@ -52,7 +52,7 @@ class UtteranceBitConv1d(nn.Module):
         self.weight, self.beta = mx.array(trits.astype(np.float32)), beta
 
 
-def _warmed(full: mx.array, quantised: mx.array, amount: Amount) -> mx.array:
+def _warmed(full: mx.array, quantized: mx.array, amount: Amount) -> mx.array:
     if amount is None:
-        return quantised
-    return full if isinstance(amount, float) and amount == 0.0 else blend(full, quantised, mx.array(amount))
+        return quantized
+    return full if isinstance(amount, float) and amount == 0.0 else blend(full, quantized, mx.array(amount))

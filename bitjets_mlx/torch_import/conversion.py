@@ -16,7 +16,7 @@ from bitjets_mlx.model_card import voice_card
 from bitjets_mlx.text.spelled import CHARACTERS
 from bitjets_mlx.torch_import.bitjets import bitjets_config, generation_by_name, map_bitjets
 from bitjets_mlx.torch_import.families import kind_of, open_source
-from bitjets_mlx.torch_import.hifigan import map_discriminators, map_generator, read_hifigan_config, recognised
+from bitjets_mlx.torch_import.hifigan import map_discriminators, map_generator, read_hifigan_config, recognized
 from bitjets_mlx.torch_import.source import Source, origin_of
 from bitjets_mlx.voice import FrameVocoder, Voice, load_vocoder, load_voice
 from bitjets_mlx.voice_folder import (
@@ -157,7 +157,7 @@ def _generator(source: Source, config_file: Path | None, said: list[str]) -> tup
     if path is not None:
         config, audio = read_hifigan_config(path)
     else:
-        version, config = recognised(source, prefix)
+        version, config = recognized(source, prefix)
         audio = AudioConfig()
         said.append(f"there is no config.json: taken for HiFi-GAN {version} by its shapes, mels up to 8000 Hz")
     return map_generator(source, config, prefix), config, audio
@@ -179,7 +179,7 @@ def _hifigan(source: Source, output: Path, options: Options) -> Converted:
         raise BitjetsError("--config has no meaning for a do_* file: leave it out.")
     discriminators, arrays = map_discriminators(source)
     for prefix in ("optim_g.", "optim_d."):
-        source.drop(prefix, "state of the optimiser")
+        source.drop(prefix, "state of the optimizer")
     origin = {"discriminators": origin_of(source.path)}
     voice = VoiceConfig(audio=AudioConfig(), discriminators=discriminators, origin=origin)
     converted = Converted(voice, {DISCRIMINATORS_FILE: arrays})

@@ -1,4 +1,4 @@
-"""Weights of PyTorch layers in MLX's layout, weight and spectral normalisation folded."""
+"""Weights of PyTorch layers in MLX's layout, weight and spectral normalization folded."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from bitjets_mlx.torch_import.source import Shape, Source
 
 
 def take_weight(source: Source, name: str, target: str, wanted: Shape, transposed: bool = False) -> np.ndarray:
-    """The weight of the layer `name`: plain, or folded from weight normalisation of the old or new style.
+    """The weight of the layer `name`: plain, or folded from weight normalization of the old or new style.
 
     Convolution (O, I, K) -> (O, K, I); transposed convolution (I, O, K) -> (O, K, I); linear (O, I) as it is, or
     (O, 1, I) where a convolution is wanted.
@@ -65,7 +65,7 @@ def _factor(source: Source, name: str, *forms: str) -> str:
 
 
 def _spectral(source: Source, name: str, target: str, wanted: Shape) -> np.ndarray:
-    """Spectral normalisation: W / (u W v), with the vectors that training left; weight_v is no direction here."""
+    """Spectral normalization: W / (u W v), with the vectors that training left; weight_v is no direction here."""
     old, new = ("weight_orig", "weight_u", "weight_v"), ("original", "0._u", "0._v")
     forms = old if f"{name}.weight_orig" in source else tuple(f"parametrizations.weight.{form}" for form in new)
     names = tuple(f"{name}.{form}" for form in forms)

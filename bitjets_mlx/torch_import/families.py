@@ -14,7 +14,7 @@ from bitjets_mlx.torch_import.tensor import Tensor
 
 Tensors = dict[str, Tensor | PackedTensor]
 
-CONTAINERS = ("model_state_dict", "state_dict", "model")  # of training files: what the model is, beside an optimiser
+CONTAINERS = ("model_state_dict", "state_dict", "model")  # of training files: what the model is, beside an optimizer
 WRAPPER = "module."  # what DataParallel puts before every name
 JETS_EMBEDDING = "generator.encoder.embed.0.weight"
 SIGNS = {  # a tensor that every checkpoint of the family has

@@ -78,7 +78,7 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def recognised(source: Source, prefix: str) -> tuple[str, HifiganConfig]:
+def recognized(source: Source, prefix: str) -> tuple[str, HifiganConfig]:
     """Which official version a generator without a config.json is, by its shapes."""
     for version, config in HIFIGAN_VERSIONS.items():
         names = {prefix + name for name in parameter_shapes(HifiganGenerator(config))}
@@ -115,7 +115,7 @@ def _take(source: Source, theirs: str, ours: str, shape: Shape, transposed: bool
 
 
 def map_discriminators(source: Source) -> tuple[DiscriminatorConfig, Arrays]:
-    """The arrays of discriminators.safetensors; spectral and weight normalisation are folded."""
+    """The arrays of discriminators.safetensors; spectral and weight normalization are folded."""
     config = hifigan_discriminators()
     arrays = {}
     for name, shape in parameter_shapes(Discriminators(config)).items():

@@ -175,6 +175,6 @@ def _projection(acoustic: AcousticConfig) -> Arrays:
 
 
 def _mel_statistics(statistics: FeatureStatistics) -> FeatureStatistics:
-    """What the new projection's mel is normalised by: about what speech has."""
+    """What the new projection's mel is normalized by: about what speech has."""
     bands = AcousticConfig.n_mels
     return replace(statistics, mel_mean=(-5.5,) * bands, mel_std=(2.0,) * bands)

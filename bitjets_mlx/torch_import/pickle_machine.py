@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from bitjets_mlx.torch_import.tensor import DTYPE_NAMES, STORAGE_TYPES, Storage, Tensor
 
-MOST_INSTRUCTIONS = 500_000  # a checkpoint of 500 tensors with its optimiser takes some 50,000
+MOST_INSTRUCTIONS = 500_000  # a checkpoint of 500 tensors with its optimizer takes some 50,000
 LONGEST_PICKLE = 64 << 20  # bytes
 LONGEST_INTEGER = 16  # bytes; the longest in a real file is torch's magic number, 10
 LONGEST_LINE = 4096  # of the text opcodes

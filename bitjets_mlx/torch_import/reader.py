@@ -1,7 +1,7 @@
 """Reads PyTorch checkpoints (zip, and the legacy format from before torch 1.6) and safetensors.
 
 What comes back is plain Python (dicts, lists, numbers, text) with `Tensor`s, which know where their bytes lie and are
-read one by one when asked for. So an optimiser's state costs nothing, and no file can make the reader allocate more
+read one by one when asked for. So an optimizer's state costs nothing, and no file can make the reader allocate more
 than its own size.
 """
 

@@ -164,7 +164,7 @@ def _widened(codes: np.ndarray, dtype: str) -> np.ndarray:
 def _small_floats(exponent_bits: int, mantissa_bits: int) -> np.ndarray:
     """The values of all 256 codes of an 8-bit float."""
     table = np.array([_small_float(code, exponent_bits, mantissa_bits) for code in range(256)], np.float32)
-    if exponent_bits == 4:  # no infinities: one code of either sign is NaN, its neighbours are numbers
+    if exponent_bits == 4:  # no infinities: one code of either sign is NaN, its neighbors are numbers
         table[[0x7F, 0xFF]] = np.nan
     return table
 

@@ -1,4 +1,4 @@
-"""What the acoustic stage trains on: clips read and normalised ahead of time, padded, counted, cut into shards."""
+"""What the acoustic stage trains on: clips read and normalized ahead of time, padded, counted, cut into shards."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -78,11 +78,11 @@ def balanced(clips: list[Clip]) -> list[Clip]:
 
 
 def read_clip(data: PreparedData, clip: Clip) -> Item:
-    """One clip's features, normalised as the model wants them."""
-    return normalised(data, clip, data.load(clip))
+    """One clip's features, normalized as the model wants them."""
+    return normalized(data, clip, data.load(clip))
 
 
-def normalised(data: PreparedData, clip: Clip, features: Features) -> Item:
+def normalized(data: PreparedData, clip: Clip, features: Features) -> Item:
     """`read_clip` of features that are there already."""
     statistics = data.statistics
     speaker = data.speakers.index(clip.speaker)

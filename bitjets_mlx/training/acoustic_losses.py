@@ -20,7 +20,7 @@ from bitjets_mlx.ternary.layers import Amount
 
 @dataclass(frozen=True)
 class AcousticLossWeights:
-    """Weights of the sum; mel L1 and the variance losses are in normalised units."""
+    """Weights of the sum; mel L1 and the variance losses are in normalized units."""
 
     mel: float = 2.0
     f0: float = 0.5
@@ -33,7 +33,7 @@ class AcousticLossWeights:
 
 
 class AcousticBatch(NamedTuple):
-    """One micro-batch, padded. Features are normalised; `prior` is the aligner's, in log."""
+    """One micro-batch, padded. Features are normalized; `prior` is the aligner's, in log."""
 
     tokens: mx.array  # (B, N) int32
     token_lengths: mx.array  # (B,) int32
@@ -121,7 +121,7 @@ def acoustic_loss_and_frames(
     binarisation: mx.array,
     key: mx.array | None,
 ) -> tuple[mx.array, dict[str, mx.array], Frames]:
-    """The weighted sum, and each loss by name. `amount` warms quantisation in, `binarisation` the loss of that name.
+    """The weighted sum, and each loss by name. `amount` warms quantization in, `binarisation` the loss of that name.
 
     The forward-sum loss enters through its gradient, which the host computed. Without an `alignment` it is found on the
     way, which saves a pass of the aligner and which `mx.compile` cannot do. A model whose vocoder reads states has no

@@ -1,4 +1,4 @@
-"""One update of the acoustic model: align on the host, then gradients, then the optimiser.
+"""One update of the acoustic model: align on the host, then gradients, then the optimizer.
 
 A micro-batch is cut into shards that run side by side on the CPU backend (`training.shards`).
 """
@@ -35,7 +35,7 @@ from bitjets_mlx.training.acoustic_losses import (
 from bitjets_mlx.training.acoustic_validation import AcousticValidation
 from bitjets_mlx.training.batches import BatchPlan
 from bitjets_mlx.training.examples import Example
-from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, leaves, scalar, tree_add
+from bitjets_mlx.training.optimize import Optimizer, Tree, learning_rate, leaves, scalar, tree_add
 from bitjets_mlx.training.shards import ShardPool, compiled, on_cpu, seeds_for
 from bitjets_mlx.voice_folder import ternary_layers
 
@@ -64,15 +64,15 @@ class AcousticTraining:
     bf16: bool = False
     seed: int = 0
 
-    def quantisation(self, update: int) -> float:
-        """How far quantisation is warmed in at update number `update`, 0 to 1: after the alignment has formed."""
+    def quantization(self, update: int) -> float:
+        """How far quantization is warmed in at update number `update`, 0 to 1: after the alignment has formed."""
         beyond = update / self.updates - self.quantise_from
         length = self.quantise_until - self.quantise_from
         return min(1.0, max(0.0, beyond / length)) if length > 0 else float(beyond >= 0)
 
 
 class AcousticStage:
-    """State (parameters, optimiser, EMA) and the update of the acoustic stage."""
+    """State (parameters, optimizer, EMA) and the update of the acoustic stage."""
 
     def __init__(self, data: PreparedData, model: AcousticConfig | CharacterConfig, training: AcousticTraining) -> None:
         self.training = training
@@ -92,7 +92,7 @@ class AcousticStage:
         self.reader = AcousticReader(data, plan, clips, self.group.rank(), training.batch_size, training.accumulate)
         self._align = [partial(_align, compiled(shard.scores)) for shard in shards]
         self._aligned_apart = compiled(_align) is not _align  # what is compiled cannot stop to ask the host
-        # Three forms: without quantisation, while it is warmed in, and with it.
+        # Three forms: without quantization, while it is warmed in, and with it.
         self._gradients = {
             kind: [compiled(partial(shard.gradients, kind)) for shard in shards] for kind in ("none", "blend", "full")
         }
@@ -116,7 +116,7 @@ class AcousticStage:
 
     def validate(self, update: int) -> dict[str, float]:
         """Losses of the averaged weights on a few validation clips after `update` updates."""
-        return self.validation.losses(self.optimizer.ema, self.training.quantisation(update))
+        return self.validation.losses(self.optimizer.ema, self.training.quantization(update))
 
     def examples(self, count: int) -> list[Example]:
         """What the averaged weights make of validation clips."""
@@ -158,7 +158,7 @@ class AcousticStage:
         return {
             "gradient_norm": norm,
             "learning_rate": rate,
-            "quantisation": training.quantisation(number),
+            "quantization": training.quantization(number),
             "skipped": float(self.optimizer.skipped > 0),
         }
 
@@ -174,7 +174,7 @@ class AcousticStage:
     def gradients(self, number: int, micro_batches: list[list[AcousticBatch]]) -> tuple[Tree, dict[str, float]]:
         """Gradients and losses over all micro-batches, each a list of shards, and all processes."""
         training = self.training
-        amount = training.quantisation(number)
+        amount = training.quantization(number)
         kind = "none" if amount == 0.0 else "full" if amount == 1.0 else "blend"
         binarisation = float(number / training.updates >= training.binarise_from)
         total = mx.stack([counts_of(shard) for shards in micro_batches for shard in shards]).sum(axis=0)  # (4,)
@@ -229,7 +229,7 @@ class _Shard:
         binarisation: mx.array,
         key: mx.array,
     ) -> tuple[Tree, dict[str, mx.array]]:
-        """Gradients and losses of one shard; `kind` says how far quantisation is warmed in."""
+        """Gradients and losses of one shard; `kind` says how far quantization is warmed in."""
         how_far: Amount = 0.0 if kind == "none" else None if kind == "full" else amount
 
         def loss(parameters: Tree) -> tuple[mx.array, dict[str, mx.array]]:

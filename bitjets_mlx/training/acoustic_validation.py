@@ -21,7 +21,7 @@ from bitjets_mlx.training.acoustic_losses import (
 )
 from bitjets_mlx.training.batches import padded_shape
 from bitjets_mlx.training.examples import CLIPS, Example, spread
-from bitjets_mlx.training.optimise import Tree, scalar
+from bitjets_mlx.training.optimize import Tree, scalar
 
 
 class AcousticValidation:
@@ -33,7 +33,7 @@ class AcousticValidation:
         self.model = build_acoustic(config, with_aligner=True)
 
     def losses(self, weights: Tree, amount: float) -> dict[str, float]:
-        """Losses by name, with `weights` quantised by `amount`; nothing where the data has no validation clips."""
+        """Losses by name, with `weights` quantized by `amount`; nothing where the data has no validation clips."""
         if not self.clips:
             return {}
         self.model.update(weights)

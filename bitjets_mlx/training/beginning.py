@@ -8,7 +8,7 @@ from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training.acoustic_stage import AcousticStage
 from bitjets_mlx.training.joint_stage import JointStage
-from bitjets_mlx.training.optimise import Tree, leaves
+from bitjets_mlx.training.optimize import Tree, leaves
 from bitjets_mlx.training.runs import check_same_shapes
 from bitjets_mlx.training.settings import JOINT, Model, Settings, read_initial, weights_for_speakers
 from bitjets_mlx.training.vocoder_stage import VocoderStage

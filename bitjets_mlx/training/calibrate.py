@@ -24,7 +24,7 @@ LARGEST_PITCH_FACTOR = 2.5
 
 
 def calibrate(model: AcousticModel, data: PreparedData) -> Calibration:
-    """Factors on predicted durations (frames) and pitch (normalised), one a speaker. `model` must have its aligner."""
+    """Factors on predicted durations (frames) and pitch (normalized), one a speaker. `model` must have its aligner."""
     model.eval()
     clips = usable_clips(data, "train")
     duration, pitch = [], []

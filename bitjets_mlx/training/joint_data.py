@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 
 from bitjets_mlx.data.prepared import Clip, PreparedData
-from bitjets_mlx.training.acoustic_data import Item, normalised
+from bitjets_mlx.training.acoustic_data import Item, normalized
 
 
 class Segments(NamedTuple):
@@ -24,7 +24,7 @@ def read_sounding_clip(data: PreparedData, clip: Clip) -> Item:
     features = data.load(clip)
     samples = clip.frames * data.audio.hop
     sound = {"sounding_f0": features.log_f0.astype(np.float32), "audio": features.audio[:samples].astype(np.float32)}
-    return normalised(data, clip, features) | sound
+    return normalized(data, clip, features) | sound
 
 
 def with_places(items: list[Item], places: np.ndarray) -> list[Item]:

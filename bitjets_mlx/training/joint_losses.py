@@ -21,7 +21,7 @@ from bitjets_mlx.vocoder.discriminators import Discriminators
 
 
 class MelScale(NamedTuple):
-    """Of the acoustic model's normalised mels: (80,) each."""
+    """Of the acoustic model's normalized mels: (80,) each."""
 
     mean: mx.array
     deviation: mx.array
@@ -43,7 +43,7 @@ def mel_scale(statistics: FeatureStatistics) -> MelScale:
 def vocoder_batch(frames: Frames, segments: Segments, scale: MelScale | None, key: mx.array) -> Batch:
     """What the vocoder reads of the decoder's frames (B, T, ...), as a batch of `vocoder_step`.
 
-    `scale` turns normalised mels into log mels; None: the frames are states. Beyond a clip's end mels are silent and
+    `scale` turns normalized mels into log mels; None: the frames are states. Beyond a clip's end mels are silent and
     states are zero, as they are while speaking.
     """
     steps = segments.start[:, None] + mx.arange(segments.inside.shape[1])  # (B, S)

@@ -1,6 +1,6 @@
 """One update of the whole of JETS: acoustic model and vocoder together, then the discriminators.
 
-The acoustic half is an `AcousticStage` (its batches, alignment, optimiser and schedule), joined here by the vocoder
+The acoustic half is an `AcousticStage` (its batches, alignment, optimizer and schedule), joined here by the vocoder
 and its discriminators. Of a micro-batch's shards, those of the CPU backend run side by side (`training.shards`).
 """
 
@@ -30,7 +30,7 @@ from bitjets_mlx.training.joint_data import Segments, cut_segments, read_soundin
 from bitjets_mlx.training.joint_losses import Heard, joint_waveform_loss, mel_scale, told_apart
 from bitjets_mlx.training.joint_training import JointTraining
 from bitjets_mlx.training.joint_validation import JointValidation
-from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, scalar, tree_add
+from bitjets_mlx.training.optimize import Optimizer, Tree, learning_rate, scalar, tree_add
 from bitjets_mlx.training.shards import compiled, on_cpu, seeds_for
 from bitjets_mlx.training.vocoder_step import judging_loss
 from bitjets_mlx.vocoder import Vocoder, build_vocoder
@@ -41,7 +41,7 @@ Shards = list[tuple[AcousticBatch, Segments]]
 
 
 class JointStage:
-    """State (both models, discriminators, three optimisers, EMA) and the update of the joint stage."""
+    """State (both models, discriminators, three optimizers, EMA) and the update of the joint stage."""
 
     def __init__(self, data: PreparedData, model: JointConfig, training: JointTraining) -> None:
         self.training, self.model, self.hop = training, model, data.audio.hop
@@ -96,7 +96,7 @@ class JointStage:
 
     def validate(self, update: int) -> dict[str, float]:
         """Losses of the averaged weights on a few validation clips after `update` updates."""
-        return self.validation.losses(self.parts()["ema"], self.training.acoustic.quantisation(update))
+        return self.validation.losses(self.parts()["ema"], self.training.acoustic.quantization(update))
 
     def examples(self, count: int) -> list[Example]:
         """What the averaged weights make of validation clips."""
@@ -135,7 +135,7 @@ class JointStage:
     def gradients(self, number: int, micro_batches: list[Shards]) -> tuple[Tree, dict[str, float], list[list[Heard]]]:
         """Gradients of both models and losses over all micro-batches and processes, and the sounds of each shard."""
         acoustic, weight = self.training.acoustic, self.training.vocoder.adversarial(number)
-        amount = acoustic.quantisation(number)
+        amount = acoustic.quantization(number)
         kind = "none" if amount == 0.0 else "full" if amount == 1.0 else "blend"
         binarisation = float(number / acoustic.updates >= acoustic.binarise_from)
         total = mx.stack([counts_of(batch) for shards in micro_batches for batch, _ in shards]).sum(axis=0)  # (4,)
@@ -228,7 +228,7 @@ class _Shard:
     ) -> tuple[Tree, Losses, Heard]:
         """Gradients of both models, their losses, and what was generated.
 
-        `kind` says how far quantisation is warmed in, `adversarial` whether the discriminators take part, `share` is
+        `kind` says how far quantization is warmed in, `adversarial` whether the discriminators take part, `share` is
         this shard's in the means over segments.
         """
         how_far: Amount = 0.0 if kind == "none" else None if kind == "full" else amount

@@ -21,7 +21,7 @@ from bitjets_mlx.training.acoustic_validation import aligned
 from bitjets_mlx.training.examples import CLIPS, Example, spread
 from bitjets_mlx.training.joint_data import read_sounding_clip, segments_at
 from bitjets_mlx.training.joint_losses import mel_scale, told_apart, vocoder_batch
-from bitjets_mlx.training.optimise import Tree, scalar
+from bitjets_mlx.training.optimize import Tree, scalar
 from bitjets_mlx.training.vocoder_losses import full_band_mel_loss, spectra, spectral_losses
 from bitjets_mlx.training.vocoder_step import generate
 from bitjets_mlx.vocoder import build_vocoder
@@ -41,7 +41,7 @@ class JointValidation:
         self.scale = mel_scale(data.statistics) if model.acoustic.mel else None
 
     def losses(self, weights: Tree, amount: float) -> dict[str, float]:
-        """Losses by name, with acoustic weights quantised by `amount`; nothing where there are no validation clips."""
+        """Losses by name, with acoustic weights quantized by `amount`; nothing where there are no validation clips."""
         if not self.clips:
             return {}
         self._take_up(weights)

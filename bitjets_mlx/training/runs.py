@@ -9,7 +9,7 @@ from bitjets_mlx.config import AudioConfig, FeatureStatistics, from_json
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.files import atomic_write_bytes
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
-from bitjets_mlx.training.optimise import leaves
+from bitjets_mlx.training.optimize import leaves
 
 FORMAT = 1
 
@@ -18,7 +18,7 @@ FORMAT = 1
 class RunConfig:
     """RUN/config.json: the stage, its model and hyper-parameters, and what the data said of itself.
 
-    `init`, `init_acoustic` and `init_vocoder` are what the options of these names named; `clips_sha256` recognises the
+    `init`, `init_acoustic` and `init_vocoder` are what the options of these names named; `clips_sha256` recognizes the
     prepared data wherever it lies.
     """
 

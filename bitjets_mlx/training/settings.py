@@ -27,7 +27,7 @@ from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.acoustic_stage import AcousticTraining
 from bitjets_mlx.training.joint_training import JointTraining, joint_training_from_json
-from bitjets_mlx.training.optimise import Tree
+from bitjets_mlx.training.optimize import Tree
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
 from bitjets_mlx.training.shards import on_cpu
 from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig, hifigan_training
@@ -224,7 +224,7 @@ def _half_from_json(values: Any) -> Half:
 
 
 def data_fingerprint(data: PreparedData) -> str:
-    """sha256 of the list of clips, by which a resumed run recognises its data."""
+    """sha256 of the list of clips, by which a resumed run recognizes its data."""
     return hashlib.sha256((data.folder / "clips.jsonl").read_bytes()).hexdigest()
 
 

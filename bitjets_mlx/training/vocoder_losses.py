@@ -55,7 +55,7 @@ def spectral_losses(
 def energy_distance_losses(
     first: mx.array, second: mx.array, real: mx.array, repulsion: float
 ) -> tuple[mx.array, mx.array]:
-    """The spectral losses as a generalised energy distance (Gritsenko et al. 2020): 3 x (B, S) -> 2 scalars.
+    """The spectral losses as a generalized energy distance (Gritsenko et al. 2020): 3 x (B, S) -> 2 scalars.
 
     first and second: what the generator made of the same features with different noise. Their mean distance to the
     real sound, minus half `repulsion` times their distance to each other. At 1 the minimum is where the sounds

@@ -15,7 +15,7 @@ from bitjets_mlx.config import HarmonicConfig, HifiganConfig, discriminator_conf
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training.examples import Example
-from bitjets_mlx.training.optimise import Optimizer, Tree, learning_rate, scalar, tree_add
+from bitjets_mlx.training.optimize import Optimizer, Tree, learning_rate, scalar, tree_add
 from bitjets_mlx.training.shards import ShardPool, compiled, seeds_for
 from bitjets_mlx.training.spoken_mels import spoken_mels
 from bitjets_mlx.training.vocoder_step import (
@@ -26,13 +26,13 @@ from bitjets_mlx.training.vocoder_step import (
 from bitjets_mlx.training.vocoder_validation import VocoderValidation
 from bitjets_mlx.vocoder import Vocoder, build_vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
-from bitjets_mlx.vocoder.quantised import quantised
+from bitjets_mlx.vocoder.quantized import quantized
 
 Batch = dict[str, mx.array]
 
 
 class VocoderStage:
-    """State (generator, discriminators, their optimisers, EMA) and the update of the vocoder stage."""
+    """State (generator, discriminators, their optimizers, EMA) and the update of the vocoder stage."""
 
     def __init__(
         self, data: PreparedData, model: HarmonicConfig | HifiganConfig, training: VocoderTrainingConfig, run: Path
@@ -90,11 +90,11 @@ class VocoderStage:
 
     def validate(self, update: int) -> dict[str, float]:
         """Losses of the averaged weights on a few validation clips after `update` updates."""
-        return self.validation.losses(quantised(self.optimizer.ema, self.training.weight_bits))
+        return self.validation.losses(quantized(self.optimizer.ema, self.training.weight_bits))
 
     def examples(self, count: int) -> list[Example]:
         """What the averaged weights make of validation clips."""
-        return self.validation.examples(quantised(self.optimizer.ema, self.training.weight_bits), count)
+        return self.validation.examples(quantized(self.optimizer.ema, self.training.weight_bits), count)
 
     def ternary_weights(self) -> dict[str, mx.array]:
         """None: vocoders are in full precision."""
@@ -193,7 +193,7 @@ class _Shard:
         self.discriminators.update(judges)
 
         def loss(parameters: Tree) -> tuple[mx.array, dict[str, mx.array]]:
-            self.generator.update(quantised(parameters, self.training.weight_bits))
+            self.generator.update(quantized(parameters, self.training.weight_bits))
             judge = self.discriminators if adversarial else None
             return generator_loss(self.generator, judge, batch, weight, self.training)
 
@@ -202,7 +202,7 @@ class _Shard:
 
     def judge_gradients(self, judges: Tree, parameters: Tree, batch: Batch) -> tuple[Tree, dict[str, mx.array]]:
         """Gradients of the discriminators' loss."""
-        self.generator.update(quantised(parameters, self.training.weight_bits))
+        self.generator.update(quantized(parameters, self.training.weight_bits))
 
         def loss(judges: Tree) -> tuple[mx.array, dict[str, mx.array]]:
             self.discriminators.update(judges)

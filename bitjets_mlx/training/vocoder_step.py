@@ -59,7 +59,7 @@ class VocoderTrainingConfig:
     acoustic: str = ""  # run or `_trainable` folder of an acoustic model whose mels half of the segments have
     mel_blur: float = 1.0  # how far towards a blurred mel the input may move, 0 to 1
     gain_decibels: float = 6.0  # random gain of mel and audio, so that recording levels do not matter
-    weight_bits: float = 0.0  # of the generator's weights (`vocoder.quantised`); 0 is full precision
+    weight_bits: float = 0.0  # of the generator's weights (`vocoder.quantized`); 0 is full precision
 
     def adversarial(self, update: int) -> float:
         """Weight of the adversarial losses at update number `update`, 0 to 1; 0 also keeps the discriminators still."""
@@ -127,7 +127,7 @@ def generate(generator: nn.Module, batch: Batch, sounds: int = 1) -> list[mx.arr
         phase = mx.random.uniform(shape=(batch["mel"].shape[0],), key=keys[0])
         size, frames = batch["mel"].shape[:2]
         noises = [even_noise(key, size, excitation_samples(frames)) for key in keys[1:]]
-        generated = generator.synthesise(batch["mel"], batch["log_f0"], batch["voiced"], phase, *noises)
+        generated = generator.synthesize(batch["mel"], batch["log_f0"], batch["voiced"], phase, *noises)
     else:
         generated = [generator(batch["mel"])]
     return [sound * batch["inside"] for sound in generated] if "inside" in batch else generated

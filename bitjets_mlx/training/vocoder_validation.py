@@ -9,7 +9,7 @@ from bitjets_mlx.audio.spectrogram import log_mel
 from bitjets_mlx.config import HarmonicConfig, HifiganConfig
 from bitjets_mlx.data.prepared import Clip, PreparedData
 from bitjets_mlx.training.examples import CLIPS, Example, spread
-from bitjets_mlx.training.optimise import Tree, scalar
+from bitjets_mlx.training.optimize import Tree, scalar
 from bitjets_mlx.training.vocoder_losses import full_band_mel_loss, spectra, spectral_losses
 from bitjets_mlx.vocoder import build_vocoder
 

@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.ternary.quantise import ternary_weights
+from bitjets_mlx.ternary.quantize import ternary_weights
 from bitjets_mlx.training.drawing import VALIDATION, draw_example, pixels
 from bitjets_mlx.training.loop import Line, Stage
 from bitjets_mlx.training.runs import RunConfig

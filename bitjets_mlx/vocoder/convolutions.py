@@ -39,7 +39,7 @@ def conv1d_plain(x: mx.array, weight: mx.array, stride: int = 1, padding: int = 
 def conv1d_matmul(x: mx.array, weight: mx.array, stride: int = 1, padding: int = 0, dilation: int = 1) -> mx.array:
     """The same as slices side by side and one matrix product.
 
-    With a stride, `stride` neighbouring samples become the channels of one, and the stride is gone: strided slices
+    With a stride, `stride` neighboring samples become the channels of one, and the stride is gone: strided slices
     are slow here, above all backwards.
     """
     outputs, size, inputs = weight.shape

@@ -3,7 +3,7 @@
 The small default is built for a CPU, of matrix products: three spectrogram discriminators that cut the complex STFT
 into frequency bands (a cheap relative of UnivNet's, Jang et al. 2021, section 2.2) and five of HiFi-GAN's period
 discriminators (Kong et al. 2020, section 2.3). Also 2-D convolutions over the spectrogram, as in EnCodec, and
-HiFi-GAN's full-size set. Plain weights: no weight normalisation.
+HiFi-GAN's full-size set. Plain weights: no weight normalization.
 """
 
 import math

@@ -141,7 +141,7 @@ class HarmonicVocoder(nn.Module):
         pulse_gain = pulse_gain * mx.rsqrt(real * real + imaginary * imaginary + 1e-6)
         return pulse_gain * real, pulse_gain * imaginary, noise_gain
 
-    def synthesise(
+    def synthesize(
         self,
         mel: mx.array,
         log_f0: mx.array,
@@ -167,15 +167,15 @@ class HarmonicVocoder(nn.Module):
         phase = mx.random.uniform(shape=(mel.shape[0],), key=phase_key)
         samples = excitation_samples(mel.shape[1])
         if not self.training and prefers_matmul() and cpu.available():
-            return self.synthesise_by_kernel(
+            return self.synthesize_by_kernel(
                 mel, log_f0, voiced, phase, even_noise_numpy(noise_key, mel.shape[0], samples)
             )
-        return self.synthesise(mel, log_f0, voiced, phase, even_noise(noise_key, mel.shape[0], samples))[0]
+        return self.synthesize(mel, log_f0, voiced, phase, even_noise(noise_key, mel.shape[0], samples))[0]
 
-    def synthesise_by_kernel(
+    def synthesize_by_kernel(
         self, mel: mx.array, log_f0: mx.array, voiced: mx.array, initial_phase: mx.array, noise: np.ndarray
     ) -> mx.array:
-        """`synthesise` with one noise, through the C kernel: no gradients."""
+        """`synthesize` with one noise, through the C kernel: no gradients."""
         frequency, phase = frame_phases(log_f0, initial_phase)
         given = {"mel": mel, "log_f0": log_f0, "voiced": voiced, "phase": phase}
         given |= {"frequency": frequency, "gate": extended(voiced)}

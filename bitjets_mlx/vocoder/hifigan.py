@@ -1,7 +1,7 @@
 """HiFi-GAN generator V1, V2 and V3 (Kong et al. 2020, section 2.2), after github.com/jik876/hifi-gan.
 
 Parameters are named as there: conv_pre, ups.i, resblocks.n.convs1.k and convs2.k (V3: convs.k), conv_post. Weight
-normalisation is for the reader of checkpoints to fold; here are plain weights.
+normalization is for the reader of checkpoints to fold; here are plain weights.
 """
 
 import math
@@ -33,7 +33,7 @@ def settled(x: mx.array, training: bool) -> mx.array:
 
 
 def uniform_weight(shape: tuple[int, ...], fan_in: int) -> mx.array:
-    """PyTorch's default, with which the original begins: its N(0, 0.01) is overwritten by weight normalisation.
+    """PyTorch's default, with which the original begins: its N(0, 0.01) is overwritten by weight normalization.
 
     From that one the generator would begin below the mel loss's floor, where there is no gradient.
     """

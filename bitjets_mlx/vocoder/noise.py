@@ -31,7 +31,7 @@ def make_even_noise() -> np.ndarray:
     """One loop of the noise as the file holds it, int8 (65536,).
 
     White noise whose short-time spectra are divided, again and again and at each resolution in turn, by a power of
-    their own power averaged over neighbouring frequencies.
+    their own power averaged over neighboring frequencies.
     """
     x = np.random.default_rng(0).standard_normal(TABLE).astype(np.float32)
     for number in range(ROUNDS):

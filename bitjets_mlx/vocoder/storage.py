@@ -1,14 +1,14 @@
 """A vocoder's weights on disk: matrices and kernels as integers with a step size an output channel, the rest as fp16.
 
-int8; of a vocoder that was trained at 4 bit or fewer (`vocoder.quantised`) two 4-bit integers a byte, but for the last
-layer. Half and a quarter of the size of fp16, and not to be heard: see docs/quantisation.md. Once loaded, all is fp32.
+int8; of a vocoder that was trained at 4 bit or fewer (`vocoder.quantized`) two 4-bit integers a byte, but for the last
+layer. Half and a quarter of the size of fp16, and not to be heard: see docs/quantization.md. Once loaded, all is fp32.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from bitjets_mlx.vocoder.quantised import LAST_LAYERS
+from bitjets_mlx.vocoder.quantized import LAST_LAYERS
 from bitjets_mlx.weights_file import Arrays
 
 LARGEST, LARGEST_OF_4 = 127, 7

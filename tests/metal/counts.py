@@ -43,8 +43,8 @@ def main() -> None:
         print(row(name, shape, gpu.launches[-1], "integers", "codes"))
     for rows, inputs in ((80, 192), (80, 384), (1, 4096)):
         with emulated_metal() as gpu:
-            metal.quantise(mx.ones((1, rows, inputs), mx.float16), mx.ones(inputs), mx.ones((1, rows, 1)), 1e-6)
-        print(row("rms_quantise", f"{rows} x {inputs}", gpu.launches[-1], "x", "gain"))
+            metal.quantize(mx.ones((1, rows, inputs), mx.float16), mx.ones(inputs), mx.ones((1, rows, 1)), 1e-6)
+        print(row("rms_quantize", f"{rows} x {inputs}", gpu.launches[-1], "x", "gain"))
 
 
 def row(name: str, shape: str, launch: Launch, activations: str, weights: str) -> str:

@@ -151,13 +151,13 @@ def test_without_bias_and_residual_and_with_one_beta(gpu: Any) -> None:
 @pytest.mark.parametrize(
     ("rows", "inputs"), [(1, 16), (3, 1), (5, 33), (7, 192), (2, 384), (3, 1000), (2, 1100), (1, 4096)]
 )
-def test_rms_norm_and_quantisation(gpu: Any, dtype: mx.Dtype, rows: int, inputs: int) -> None:
+def test_rms_norm_and_quantization(gpu: Any, dtype: mx.Dtype, rows: int, inputs: int) -> None:
     random = np.random.default_rng(inputs)
     x = mx.array((3 * random.normal(size=(1, rows, inputs))).astype(np.float32)).astype(dtype)
     gain = (1 + 0.1 * random.normal(size=inputs)).astype(np.float32)
     mask = np.ones((1, rows, 1), np.float32)
     mask[0, -1] = rows == 1
-    packed, inverse = metal.quantise(x, mx.array(gain), mx.array(mask), 1e-6)
+    packed, inverse = metal.quantize(x, mx.array(gain), mx.array(mask), 1e-6)
     words = -(-inputs // CODE_GROUP) * 8
     assert packed.shape == (1, rows, words) and inverse.shape == (1, rows)
     whole = np.array(packed).view(np.int8)[0]
@@ -178,7 +178,7 @@ def test_ties_are_rounded_half_to_even(gpu: Any) -> None:
     """Metal's own round() is half away from zero. The largest value is 127 and the norm a power of two."""
     x = np.zeros((1, 1, 16), np.float32)
     x[0, 0, :8] = [127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 63.5]
-    packed, _ = metal.quantise(mx.array(x), mx.ones(16), mx.ones((1, 1, 1)), float(4096 - (x**2).mean()))
+    packed, _ = metal.quantize(mx.array(x), mx.ones(16), mx.ones((1, 1, 1)), float(4096 - (x**2).mean()))
     assert np.array(packed).view(np.int8)[0, 0, :8].tolist() == [127, 0, 2, 2, 0, -2, -2, 64]
 
 
@@ -213,11 +213,11 @@ def test_schedules(emulator: None, seed: int) -> None:
         assert_sums_are_equal(1, 70, 96, 70)
         assert_sums_are_equal(2, 20, 64, 40, 3, 2)
         assert_sums_are_equal(1, 4, 192, 50)
-        test_rms_norm_and_quantisation(Gpu(), mx.float32, 2, 1100)
+        test_rms_norm_and_quantization(Gpu(), mx.float32, 2, 1100)
 
 
 def test_empty_inputs_give_empty_outputs() -> None:
-    integers, inverse = metal.quantise(mx.zeros((1, 0, 32)), mx.ones(32), mx.ones((1, 0, 1)), 1e-6)
+    integers, inverse = metal.quantize(mx.zeros((1, 0, 32)), mx.ones(32), mx.ones((1, 0, 1)), 1e-6)
     codes = mx.zeros((1, 5, 2), mx.uint32)
     assert metal.product(integers, inverse, codes, mx.array(1.0)).shape == (1, 0, 5)
 
@@ -242,8 +242,8 @@ def test_shapes_and_types_that_do_not_fit_are_refused() -> None:
         with pytest.raises(ValueError, match=message):
             metal.product(*arguments, **options)
     with pytest.raises(ValueError, match="gain"):
-        metal.quantise(mx.ones((1, 2, 8)), mx.ones(7), mx.ones((1, 2, 1)), 1e-6)
+        metal.quantize(mx.ones((1, 2, 8)), mx.ones(7), mx.ones((1, 2, 1)), 1e-6)
     with pytest.raises(ValueError, match="mask"):
-        metal.quantise(mx.ones((1, 2, 8)), mx.ones(8), mx.ones((1, 2)), 1e-6)
+        metal.quantize(mx.ones((1, 2, 8)), mx.ones(8), mx.ones((1, 2)), 1e-6)
     with pytest.raises(ValueError, match="int32"):
-        metal.quantise(mx.ones((1, 2, 8), mx.int32), mx.ones(8), mx.ones((1, 2, 1)), 1e-6)
+        metal.quantize(mx.ones((1, 2, 8), mx.int32), mx.ones(8), mx.ones((1, 2, 1)), 1e-6)

@@ -15,7 +15,7 @@ from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.ternary import cpu, matmul, metal
 from bitjets_mlx.ternary.layers import BitConv1d
 from bitjets_mlx.ternary.packing import unpack_codes
-from bitjets_mlx.ternary.quantise import int8_activations, ternary_weights
+from bitjets_mlx.ternary.quantize import int8_activations, ternary_weights
 from bitjets_mlx.voice import Voice, load_voice
 from bitjets_mlx.voice_folder import ternary_layers
 
@@ -51,7 +51,7 @@ def test_a_packed_layer_gives_what_its_latent_weights_gave(
     assert layer.weight.dtype == mx.uint32
     found = layer(x, mask, None, "relu", residual)
     np.testing.assert_allclose(np.array(found), np.array(expected), rtol=1e-5, atol=2e-5)
-    assert gpu is None or [launch.kernel == "rms_quantise" for launch in gpu.launches] == [True, False]
+    assert gpu is None or [launch.kernel == "rms_quantize" for launch in gpu.launches] == [True, False]
 
 
 # -- the shipped voice -----------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def spoken(monkeypatch: pytest.MonkeyPatch, backend: str) -> tuple[Voice, np.nda
 
 
 def test_a_packed_voice_gives_the_same_audio_as_an_expanded_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bit for bit, since quantisation is the same and the sums are: here 2-bit codes by MLX's product, and fp32."""
+    """Bit for bit, since quantization is the same and the sums are: here 2-bit codes by MLX's product, and fp32."""
     _, expanded = spoken(monkeypatch, "blas")
     packed, samples = spoken(monkeypatch, "cuda")
     assert all(layer.weight.dtype == mx.uint32 for layer in ternary_layers(packed._acoustic).values())
@@ -145,7 +145,7 @@ def test_the_benchmark_checks_every_kernel_before_it_times_any(emulator: None) -
             trits = np.random.default_rng(0).integers(-1, 2, (case.outputs, case.taps, case.inputs)).astype(np.int8)
             with emulated_metal(mutate=mutate):
                 kernels._check("metal", case, trits)
-                kernels._check_quantisation("metal", case)
+                kernels._check_quantization("metal", case)
 
     check(None)
     for right, wrong in (("rint(", "floor("), ("8388609.0f", "8388608.0f"), ("1025.0f", "1024.0f")):
@@ -157,7 +157,7 @@ def test_the_benchmark_checks_every_kernel_before_it_times_any(emulator: None) -
 
 
 def test_gradients_are_those_of_the_straight_through_definition(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """STE: the gradient of the product at its quantised operands, here by central differences in float64."""
+    """STE: the gradient of the product at its quantized operands, here by central differences in float64."""
     x, weight, cotangent = random(2, 4, 6), random(3, 3, 6, seed=1), random(2, 4, 3, seed=2)
 
     def loss(x: mx.array, weight: mx.array) -> mx.array:
@@ -201,7 +201,7 @@ def test_training_through_the_kernels_is_training_as_before(gpu: Any, monkeypatc
 
 
 def test_a_frame_costs_two_launches_a_layer(emulator: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RMSNorm, mask and quantisation in one, product, scales, bias, ReLU and residual in the other."""
+    """RMSNorm, mask and quantization in one, product, scales, bias, ReLU and residual in the other."""
     on(monkeypatch, "metal")
     config = AcousticConfig(
         symbols=5,

@@ -15,7 +15,7 @@ from products import expected_output, full_output, operands
 
 from bitjets_mlx.ternary import metal
 
-KERNELS = ("rms_quantise", "gemv", "tiled")
+KERNELS = ("rms_quantize", "gemv", "tiled")
 BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);"
 SIZES = {  # elements of what kernels store into, as the kernel would write it
     "activations": "BM * LD",
@@ -39,8 +39,8 @@ def _right(kernel: str, mutate: Callable[[str], str] | None, seed: int) -> bool:
         with emulated_metal(
             seed, lambda source: mutate(source) if mutate and f"bitjets_{kernel}" in source else source
         ):
-            if kernel == "rms_quantise":
-                return _quantises()
+            if kernel == "rms_quantize":
+                return _quantizes()
             shape = (1, 3, 100, 21) if kernel == "gemv" else (2, 40, 96, 40, 3, 2)
             made = operands(*shape)
             return bool(
@@ -51,13 +51,13 @@ def _right(kernel: str, mutate: Callable[[str], str] | None, seed: int) -> bool:
         return False
 
 
-def _quantises() -> bool:
+def _quantizes() -> bool:
     """A row for each simdgroup's share of the largest value, so that all of them matter."""
     random = np.random.default_rng(0)
     x = random.normal(size=(1, 3, 1100)).astype(np.float32)
     for row in range(3):
         x[0, row, 500 * row] = 20 + row
-    packed, inverse = metal.quantise(mx.array(x), mx.ones(1100), mx.ones((1, 3, 1)), 1e-6)
+    packed, inverse = metal.quantize(mx.array(x), mx.ones(1100), mx.ones((1, 3, 1)), 1e-6)
     normed = x / np.sqrt((x.astype(np.float64) ** 2).mean(-1, keepdims=True) + 1e-6)
     scale = 127 / np.abs(normed).max(-1, keepdims=True)
     whole = np.array(packed).view(np.int8)
@@ -117,8 +117,8 @@ BENT = [
     ("tiled", r"frame >= 0", "frame >= -1"),
     ("tiled", r"\(tap - taps / 2\) \* settings\[0\]", "(tap - taps / 2)"),
     ("tiled", r"thread_elements\(\)\[1\]", "thread_elements()[0]"),
-    ("rms_quantise", r"rint\(", "floor("),
-    ("rms_quantise", r"SIMDGROUPS; other", "SIMDGROUPS - 1; other"),
+    ("rms_quantize", r"rint\(", "floor("),
+    ("rms_quantize", r"SIMDGROUPS; other", "SIMDGROUPS - 1; other"),
 ]
 
 
@@ -141,7 +141,7 @@ def test_there_are_mutants_of_every_kind() -> None:
     """So that a change of style in the kernels does not leave the patterns without anything to break."""
     names = [f"{kernel} {name}" for name, kernel, _ in mutants()]
     for kernel, kinds in {
-        "rms_quantise": ("barrier_1", "partial_squares", "partial_largest", "integers", "inverse_scale", "k<="),
+        "rms_quantize": ("barrier_1", "partial_squares", "partial_largest", "integers", "inverse_scale", "k<="),
         "gemv": ("out_before", "out_beyond", "output<=", "first+i<="),
         "tiled": ("barrier_1", "activations", "weights", "out_beyond", "frame<=", "output<="),
     }.items():
@@ -153,4 +153,4 @@ def test_divergent_simd_operations_are_caught(emulator: None) -> None:
     diverging = replaced(
         r"squares = simd_sum\(squares\);", 0, "if (thread_index_in_simdgroup < 16) squares = simd_sum(squares);"
     )
-    assert not run("rms_quantise", diverging)
+    assert not run("rms_quantize", diverging)

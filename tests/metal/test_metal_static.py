@@ -21,8 +21,8 @@ def generated() -> dict[str, str]:
                 full_output(operands(*shape), "gelu", dtype)
                 sources[f"{gpu.launches[-1].kernel} {shape} {dtype}"] = gpu.sources[-1]
             for inputs in (5, 1100):
-                metal.quantise(mx.ones((1, 9, inputs)).astype(dtype), mx.ones(inputs), mx.ones((1, 9, 1)), 1e-6)
-                sources[f"rms_quantise {inputs} {dtype}"] = gpu.sources[-1]
+                metal.quantize(mx.ones((1, 9, inputs)).astype(dtype), mx.ones(inputs), mx.ones((1, 9, 1)), 1e-6)
+                sources[f"rms_quantize {inputs} {dtype}"] = gpu.sources[-1]
     return sources
 
 

@@ -33,7 +33,7 @@ I do not know what you are talking about.
 The ship sailed at dawn, heavy with grain and hope, towards a harbour none of the crew had ever seen before.
 Go!
 Nothing in the file is executed.
-My favourite season is autumn, when the leaves turn red.
+My favorite season is autumn, when the leaves turn red.
 Please close the window, it is getting cold in here.
 Every good voice begins with a good recording.
 Mathematics is the queen of the sciences.

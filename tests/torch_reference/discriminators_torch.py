@@ -61,7 +61,7 @@ class Periods(nn.Module):
 
 
 class Scales(nn.Module):
-    """The first with spectral normalisation, the others with weight normalisation."""
+    """The first with spectral normalization, the others with weight normalization."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -38,7 +38,7 @@ class ResBlock2(nn.Module):
 
 
 class Generator(nn.Module):
-    """Of the official config.json. `new` takes torch's newer weight normalisation."""
+    """Of the official config.json. `new` takes torch's newer weight normalization."""
 
     def __init__(self, config: dict, new: bool) -> None:
         super().__init__()

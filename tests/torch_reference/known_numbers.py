@@ -37,7 +37,7 @@ def known_bitjets(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
 def known_hifigan(shapes: dict[str, tuple[int, ...]], new: bool = False) -> dict[str, np.ndarray]:
     """A HiFi-GAN generator's state dict that sounds: loud where the mel is, and not clipped.
 
-    `shapes` have the older names of weight normalisation, weight_g and weight_v; `new` gives the newer names.
+    `shapes` have the older names of weight normalization, weight_g and weight_v; `new` gives the newer names.
     """
     state = {}
     for name, shape in shapes.items():
@@ -69,7 +69,7 @@ def known_discriminators(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
     for name, numbers in state.items():
         if name.endswith("weight_g"):
             state[name] = np.float32(1.2) + np.float32(0.3) * numbers
-        elif name.endswith("weight_u"):  # spectral normalisation: u and v as training leaves them
+        elif name.endswith("weight_u"):  # spectral normalization: u and v as training leaves them
             matrix = state[name.replace("weight_u", "weight_orig")].reshape(len(numbers), -1).astype(np.float64)
             left = numbers / np.linalg.norm(numbers)
             right = left @ matrix

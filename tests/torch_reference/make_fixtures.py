@@ -107,7 +107,7 @@ HIFIGAN = {
 
 
 def hifigan(folder: Path) -> None:
-    """A small V3 with both styles of weight normalisation, and its waveform."""
+    """A small V3 with both styles of weight normalization, and its waveform."""
     for style in ("old", "new"):
         torch.manual_seed(3)
         model = Generator(HIFIGAN, new=style == "new").eval()

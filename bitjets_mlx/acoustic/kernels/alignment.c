@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Scales a row of blanks and tokens to sum 1 and returns what the sum was, no less than `smallest`. */
-static double normalise(double *blank, double *token, int tokens, double smallest) {
+static double normalize(double *blank, double *token, int tokens, double smallest) {
   double total = blank[tokens];
   for (int k = 0; k < tokens; k++) total += blank[k] + token[k];
   if (total < smallest) total = smallest;
@@ -47,7 +47,7 @@ void bitjets_forward_sum(const double *log_probabilities, int frames, int tokens
       }
       blank[tokens] = (old_blank[tokens] + old_token[tokens - 1]) * now[0];
     }
-    total += log(normalise(blank, token, tokens, smallest));
+    total += log(normalize(blank, token, tokens, smallest));
   }
   const double *const end = forward + (long)(frames - 1) * states;
   const double mass = end[tokens] + end[states - 1];
@@ -69,7 +69,7 @@ void bitjets_forward_sum(const double *log_probabilities, int frames, int tokens
       blank[tokens - 1] = from_blank[tokens - 1] + from_token[tokens - 1];
       token[tokens - 1] = from_token[tokens - 1] + from_blank[tokens];
       blank[tokens] = from_blank[tokens];
-      normalise(blank, token, tokens, smallest);
+      normalize(blank, token, tokens, smallest);
     }
     const double *const blanks = forward + (long)t * states, *const others = blanks + tokens + 1;
     double of_blanks = blanks[tokens] * blank[tokens], all = 0.0;

@@ -1,4 +1,4 @@
-/* A whole ternary layer on a CPU: RMSNorm, int8 quantisation, ternary convolution, bias, ReLU, residual.
+/* A whole ternary layer on a CPU: RMSNorm, int8 quantization, ternary convolution, bias, ReLU, residual.
  *
  * Weights are codes w + 1 in {0, 1, 2}, a byte each, in blocks of 16 output channels x 4 inputs: (K, ceil(O / 16),
  * ceil(I / 4), 16, 4), padded with the code 1. The product of unsigned codes and signed activations is what one x86
@@ -37,9 +37,9 @@ const char *bitjets_instructions(void) {
 #endif
 }
 
-/* RMSNorm and quantisation of one frame; q (groups * 4) is zero beyond `inputs`. Returns 1 / s. In double: then the
+/* RMSNorm and quantization of one frame; q (groups * 4) is zero beyond `inputs`. Returns 1 / s. In double: then the
  * integers depend neither on the order of the sum nor on the instructions, and are the same on every processor. */
-static __attribute__((noinline)) float quantise(const float *x, const float *gain, float mask, float eps, int inputs,
+static __attribute__((noinline)) float quantize(const float *x, const float *gain, float mask, float eps, int inputs,
                                                 int groups, int8_t *q, int32_t *sum) {
   double squares = 0.0, largest = 0.0;
   for (int k = 0; k < inputs; k++) squares += (double)x[k] * x[k];
@@ -125,16 +125,16 @@ typedef struct {
   size_t scratch_bytes; /* of a thread */
 } Layer;
 
-/* Quantised frames, `taps - 1` more than there are outputs. */
+/* Quantized frames, `taps - 1` more than there are outputs. */
 typedef struct {
   int8_t *q;      /* (rows, groups * 4) */
   int32_t *sums;  /* (rows) */
   float *inverse; /* (rows): 1 / s */
-} Quantised;
+} Quantized;
 
 /* `rows` outputs from frame `row` of `in` on, `blocks` blocks of channels from `block` on; `out` and `residual` begin at
  * that frame. */
-static inline __attribute__((always_inline)) void tile(const Layer *layer, const Quantised *in, int row, int block,
+static inline __attribute__((always_inline)) void tile(const Layer *layer, const Quantized *in, int row, int block,
                                                        const float *residual, float *out, int rows, int blocks) {
   float total[ROWS][BLOCKS][BLOCK];
   memset(total, 0, sizeof total);
@@ -171,7 +171,7 @@ static void layer_round(const void *job, int number, int thread) {
   const int count = layer->frames - begin < FRAMES ? layer->frames - begin : FRAMES;
   char *scratch = layer->scratch + thread * layer->scratch_bytes;
   const size_t rows = FRAMES + layer->taps - 1;
-  const Quantised in = {(int8_t *)(scratch + 8 * rows), (int32_t *)scratch, (float *)(scratch + 4 * rows)};
+  const Quantized in = {(int8_t *)(scratch + 8 * rows), (int32_t *)scratch, (float *)(scratch + 4 * rows)};
   for (int row = 0; row < count + 2 * reach; row++) {
     const int frame = begin + row - reach;
     if (frame < 0 || frame >= layer->frames) {
@@ -180,7 +180,7 @@ static void layer_round(const void *job, int number, int thread) {
       in.inverse[row] = 0.0f;
     } else {
       const size_t at = (size_t)utterance * layer->frames + frame;
-      in.inverse[row] = quantise(layer->x + at * layer->inputs, layer->gain, layer->mask[at], layer->eps, layer->inputs,
+      in.inverse[row] = quantize(layer->x + at * layer->inputs, layer->gain, layer->mask[at], layer->eps, layer->inputs,
                                  layer->groups, in.q + (size_t)row * width, in.sums + row);
     }
   }
@@ -241,12 +241,12 @@ void bitjets_layer(const float *x, const float *mask, const float *gain, const u
 
 /* The integers that `bitjets_layer` multiplies: x (rows, inputs), mask (rows), gain (inputs) -> q (rows, inputs padded to
  * a multiple of 4) and 1 / s (rows). For tests and comparisons. */
-void bitjets_quantise(const float *x, const float *mask, const float *gain, int rows, int inputs, float eps, int8_t *q,
+void bitjets_quantize(const float *x, const float *mask, const float *gain, int rows, int inputs, float eps, int8_t *q,
                       float *inverse) {
   const int groups = (inputs + GROUP - 1) / GROUP;
   for (int row = 0; row < rows; row++) {
     int32_t sum;
-    inverse[row] = quantise(x + (size_t)row * inputs, gain, mask[row], eps, inputs, groups,
+    inverse[row] = quantize(x + (size_t)row * inputs, gain, mask[row], eps, inputs, groups,
                             q + (size_t)row * groups * GROUP, &sum);
   }
 }

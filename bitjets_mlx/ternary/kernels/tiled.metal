@@ -28,7 +28,7 @@ const int utterance = int(threadgroup_position_in_grid.z) * frames;  // row of i
 const int thread_id = int(thread_index_in_threadgroup);
 const int lane = int(thread_index_in_simdgroup);
 
-// This simdgroup's corner of the tile, and the two neighbouring elements of an 8x8 matrix that this lane holds (the
+// This simdgroup's corner of the tile, and the two neighboring elements of an 8x8 matrix that this lane holds (the
 // layout MLX's own GEMM relies on).
 const int corner_frame = int(simdgroup_index_in_threadgroup) / WN * FM * 8;
 const int corner_output = int(simdgroup_index_in_threadgroup) % WN * FN * 8;

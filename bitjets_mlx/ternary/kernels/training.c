@@ -23,7 +23,7 @@ static float largest_magnitude(const float *values, int count) {
 }
 
 /* beta = mean|W|, out = beta clip(round(W / (beta + eps)), -1, 1). */
-void bitjets_quantise_weights(const float *weight, float *out, long count, float eps) {
+void bitjets_quantize_weights(const float *weight, float *out, long count, float eps) {
   double total = 0.0;
   for (long i = 0; i < count; i++) total += fabsf(weight[i]);
   const float beta = (float)(total / (double)count), divisor = beta + eps;
@@ -33,7 +33,7 @@ void bitjets_quantise_weights(const float *weight, float *out, long count, float
   }
 }
 
-/* RMSNorm and int8 quantisation of x (batch, frames, inputs), into columns (batch, frames, taps x inputs); inverse
+/* RMSNorm and int8 quantization of x (batch, frames, inputs), into columns (batch, frames, taps x inputs); inverse
  * (batch, frames) keeps mask over root mean square, 0 beyond an utterance's end. */
 void bitjets_norm_columns(const float *x, const float *gain, const float *mask, float *columns, float *inverse,
                           int batch, int frames, int inputs, int taps, float rms_eps, float least) {

@@ -166,7 +166,7 @@ static void excitation(const Inputs *in, int first, int count, float *pulses, fl
 }
 
 /* Filters from the network's outputs (4 x 513, LANES), excitation's spectrum (1024, LANES) -> the spectrum of speech
- * (513, LANES) of one vector of frames. `mel` (mels) is normalised. */
+ * (513, LANES) of one vector of frames. `mel` (mels) is normalized. */
 static void filter(const Inputs *in, const float *network, const float *mel, ptrdiff_t mel_stride, const Lanes *re,
                    const Lanes *im, Lanes *speech_re, Lanes *speech_im) {
   for (int k = 0; k < BINS; k++) {
@@ -202,7 +202,7 @@ int64_t bitjets_harmonic_work(const Shape *shape, int64_t length) {
   return network + 3 * HOP * stride + transforms + 4 * SLACK;
 }
 
-/* Mel, log F0 and voicing of the columns from to to, normalised, and zeros outside the utterance. */
+/* Mel, log F0 and voicing of the columns from to to, normalized, and zeros outside the utterance. */
 static void inputs_of(const Shape *shape, const Inputs *in, float *x, ptrdiff_t stride, int origin, int from, int to) {
   for (int t = from; t < to; t++) {
     const float *mel = in->mel + (ptrdiff_t)t * shape->mels;

@@ -1,7 +1,7 @@
 /* HiFi-GAN's generator: a stage (upsampling, then the mean of its residual blocks) on some samples. Needs convolution.c.
  *
  * A stage is cut along time into pieces whose activations stay in the cache; every piece computes some samples of its
- * neighbours again, as far as its convolutions see, so that pieces know nothing of each other.
+ * neighbors again, as far as its convolutions see, so that pieces know nothing of each other.
  *
  * shape: inputs, outputs, rate, size of the upsampling, residual blocks, 2 or 1 convolutions a step, is it the last
  * stage, then for each block: kernel, steps, dilations of the steps. Weights: the upsampling phase after phase (each a

@@ -1,4 +1,4 @@
-"""python scripts/quantisation_tables.py WORK: the tables of docs/quantisation.md, of what scripts/quantisation.sh left.
+"""python scripts/quantization_tables.py WORK: the tables of docs/quantization.md, of what scripts/quantization.sh left.
 
 Sizes are those at which the weights would be stored: ternary five to a byte, integers at their bits, the rest in 16.
 """
@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bitjets_mlx.acoustic import build_acoustic
 from bitjets_mlx.ternary.layers import BitConv1d
 from bitjets_mlx.vocoder import build_vocoder
-from bitjets_mlx.vocoder.quantised import LAST_LAYERS
+from bitjets_mlx.vocoder.quantized import LAST_LAYERS
 from bitjets_mlx.voice_folder import named_arrays, read_config
 
 ACOUSTIC = {"full-precision": ("full precision", 16.0), "4": ("4 bit", 4.0), "ternary": ("ternary", 1.6)}
@@ -42,28 +42,28 @@ def _print(work: Path, name: str, rows: dict[str, tuple[str, float]], measures: 
         if not path.exists():
             print(f"| {label} | | not measured |")
             continue
-        quantised, rest = count(path.with_suffix(".voice"))
+        quantized, rest = count(path.with_suffix(".voice"))
         speakers = json.loads(path.read_text())["speakers"].values()
         cells = [" / ".join(f"{values[measure]:.3g}" for values in speakers) for measure in measures]
-        print(f"| {label} | {(quantised * bits + rest * 16) / 8000:,.0f} | {' | '.join(cells)} |")
+        print(f"| {label} | {(quantized * bits + rest * 16) / 8000:,.0f} | {' | '.join(cells)} |")
     print()
 
 
 def _acoustic_weights(folder: Path) -> tuple[int, int]:
-    """(weights of the layers that can be quantised, all other parameters)."""
+    """(weights of the layers that can be quantized, all other parameters)."""
     acoustic = read_config(folder).acoustic
     assert acoustic is not None
     model = build_acoustic(acoustic)
-    quantised = sum(layer.weight.size for layer in model.modules() if isinstance(layer, BitConv1d))
-    return quantised, sum(array.size for array in named_arrays(model.parameters()).values()) - quantised
+    quantized = sum(layer.weight.size for layer in model.modules() if isinstance(layer, BitConv1d))
+    return quantized, sum(array.size for array in named_arrays(model.parameters()).values()) - quantized
 
 
 def _vocoder_weights(folder: Path) -> tuple[int, int]:
     vocoder = read_config(folder).vocoder
     assert vocoder is not None
     arrays = named_arrays(build_vocoder(vocoder).parameters())
-    quantised = sum(array.size for name, array in arrays.items() if array.ndim > 1 and name not in LAST_LAYERS)
-    return quantised, sum(array.size for array in arrays.values()) - quantised
+    quantized = sum(array.size for name, array in arrays.items() if array.ndim > 1 and name not in LAST_LAYERS)
+    return quantized, sum(array.size for array in arrays.values()) - quantized
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.pack import vocoder_part
 from bitjets_mlx.training.runs import run_weights
 from bitjets_mlx.vocoder import build_vocoder
-from bitjets_mlx.vocoder.quantised import LAST_LAYERS, quantised
+from bitjets_mlx.vocoder.quantized import LAST_LAYERS, quantized
 from bitjets_mlx.vocoder.storage import STEP, unpack_integers
 
 
@@ -25,7 +25,7 @@ def test_all_kernels_but_the_last_have_few_levels_a_channel(
 ) -> None:
     mx.random.seed(0)
     weights = build_vocoder(config).parameters()
-    before, after = dict(tree_flatten(weights)), dict(tree_flatten(quantised(weights, bits)))
+    before, after = dict(tree_flatten(weights)), dict(tree_flatten(quantized(weights, bits)))
     assert before.keys() == after.keys() and any(name in LAST_LAYERS for name in before)
     for name, weight in before.items():
         if weight.ndim < 2 or name in LAST_LAYERS:
@@ -34,12 +34,12 @@ def test_all_kernels_but_the_last_have_few_levels_a_channel(
         rows = np.array(after[name]).reshape(len(weight), -1)
         assert all(len(np.unique(row.round(7))) <= levels for row in rows)
         assert not mx.array_equal(after[name], weight)
-    assert quantised(weights, 0) is weights
+    assert quantized(weights, 0) is weights
 
 
-def test_ternary_kernels_are_absmean_quantised_a_channel() -> None:
+def test_ternary_kernels_are_absmean_quantized_a_channel() -> None:
     weight = np.random.default_rng(0).standard_normal((3, 5, 4)).astype(np.float32) * [[[1.0]], [[9.0]], [[0.1]]]
-    result = np.array(quantised({"kernel": mx.array(weight)}, 1.58)["kernel"])
+    result = np.array(quantized({"kernel": mx.array(weight)}, 1.58)["kernel"])
     for row, latent in zip(result, weight, strict=True):
         beta = np.abs(latent).mean()
         np.testing.assert_allclose(row, np.clip(np.rint(latent / (beta + 1e-5)), -1, 1) * beta, rtol=1e-5)
@@ -48,7 +48,7 @@ def test_ternary_kernels_are_absmean_quantised_a_channel() -> None:
 def test_the_gradient_goes_straight_through() -> None:
     weight, factor = mx.array(np.random.default_rng(1).standard_normal((3, 6))), mx.arange(18).reshape(3, 6)
     for bits in (8, 4, 1.58):
-        gradient = mx.grad(lambda w, bits=bits: mx.sum(quantised({"w": w}, bits)["w"] * factor))(weight)
+        gradient = mx.grad(lambda w, bits=bits: mx.sum(quantized({"w": w}, bits)["w"] * factor))(weight)
         assert mx.array_equal(gradient, factor)
 
 

@@ -1,4 +1,4 @@
-// RMSNorm ("SubLN") and int8 quantisation of one row, fused: what BitLinear and BitConv1d do before their product.
+// RMSNorm ("SubLN") and int8 quantization of one row, fused: what BitLinear and BitConv1d do before their product.
 //
 //   v = x / sqrt(mean(x^2) + eps) * gain * mask      s = 127 / max(max|v|, 1e-5)      q = clip(rint(v s), -128, 127)
 //

@@ -1,4 +1,4 @@
-"""Quantisation of BitNet b1.58 (arXiv:2402.17764, section 2) and its straight-through gradient.
+"""Quantization of BitNet b1.58 (arXiv:2402.17764, section 2) and its straight-through gradient.
 
 Rounding is half to even everywhere, which is what `mx.round` and `numpy.rint` do.
 """
@@ -16,7 +16,7 @@ ACTIVATION_MAX = 127.0
 
 
 def ternary_weights(weight: mx.array) -> tuple[mx.array, mx.array]:
-    """Absmean quantisation: `weight` of any shape -> (trits in {-1, 0, 1} of the same shape and type, beta ()).
+    """Absmean quantization: `weight` of any shape -> (trits in {-1, 0, 1} of the same shape and type, beta ()).
 
     beta = mean|W|; trits = clip(round(W / (beta + 1e-5)), -1, 1).
     """
@@ -39,7 +39,7 @@ def clamped_trits(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def int8_activations(x: mx.array) -> tuple[mx.array, mx.array]:
-    """Absmax quantisation per token: `x` (..., K) -> (integers in [-128, 127] as floats (..., K), s (..., 1)).
+    """Absmax quantization per token: `x` (..., K) -> (integers in [-128, 127] as floats (..., K), s (..., 1)).
 
     s = 127 / max(|x|, 1e-5) over the last axis; x is about integers / s.
     """
@@ -47,7 +47,7 @@ def int8_activations(x: mx.array) -> tuple[mx.array, mx.array]:
     return mx.clip(mx.round(x * scale), -128.0, 127.0), scale
 
 
-def fake_quantised_weights(weight: mx.array) -> mx.array:
+def fake_quantized_weights(weight: mx.array) -> mx.array:
     """Ternary weights times beta, with a straight-through gradient: what training multiplies with."""
     return cast(mx.array, _fake_weights(weight))
 
@@ -60,16 +60,16 @@ def fake_integer_weights(weight: mx.array, bits: int) -> mx.array:
     largest = 2.0 ** (bits - 1) - 1.0
 
     @mx.custom_function
-    def quantise(weight: mx.array) -> mx.array:
+    def quantize(weight: mx.array) -> mx.array:
         axes = list(range(1, weight.ndim))
         step = mx.maximum(mx.max(mx.abs(weight), axis=axes, keepdims=True), WEIGHT_EPS) / largest  # (O, 1, ...)
         return mx.round(weight / step) * step
 
-    quantise.vjp(_straight_through)
-    return cast(mx.array, quantise(weight))
+    quantize.vjp(_straight_through)
+    return cast(mx.array, quantize(weight))
 
 
-def fake_quantised_activations(x: mx.array) -> mx.array:
+def fake_quantized_activations(x: mx.array) -> mx.array:
     """int8 activations divided by their scale, with a straight-through gradient."""
     return cast(mx.array, _fake_activations(x))
 
@@ -94,6 +94,6 @@ _fake_weights.vjp(_straight_through)
 _fake_activations.vjp(_straight_through)
 
 
-def blend(full: mx.array, quantised: mx.array, amount: mx.array) -> mx.array:
-    """Quantisation warm-in: full precision at amount 0, exactly the quantised values at amount 1."""
-    return ((1.0 - amount) * full + amount * quantised).astype(full.dtype)
+def blend(full: mx.array, quantized: mx.array, amount: mx.array) -> mx.array:
+    """Quantization warm-in: full precision at amount 0, exactly the quantized values at amount 1."""
+    return ((1.0 - amount) * full + amount * quantized).astype(full.dtype)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# scripts/quantisation.sh PREPARED WORK [UPDATES]: the runs, evaluations and sounds behind docs/quantisation.md (WORK
+# scripts/quantization.sh PREPARED WORK [UPDATES]: the runs, evaluations and sounds behind docs/quantization.md (WORK
 # takes 1 GB). About three hours on two cores with the default of 600 updates. Killed, it goes on when called again.
 set -eu
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 . "$root/scripts/setup.sh"
-[ $# -ge 2 ] || fail "give prepared data and a folder to work in: scripts/quantisation.sh PREPARED WORK [UPDATES]"
+[ $# -ge 2 ] || fail "give prepared data and a folder to work in: scripts/quantization.sh PREPARED WORK [UPDATES]"
 data="$1"
 work="$2"
 updates="${3:-600}"
@@ -32,14 +32,14 @@ measure() {
   "$python" -m bitjets_mlx.evaluate --voice "$work/$name.voice" --data "$data" --json "$work/$name.json"
 }
 
-# speak NAME flags of generate...: docs/quantisation/NAME_<speaker>.ogg.
+# speak NAME flags of generate...: docs/quantization/NAME_<speaker>.ogg.
 speak() {
   local name="$1" speaker wav="$work/sample.wav"
   shift
   for speaker in kathleen lj; do
     "$python" -m bitjets_mlx.generate "$@" --speaker "$speaker" --output "$wav" \
       --text "A voice of a few megabytes, with weights of minus one, zero and one, runs anywhere."
-    "$python" - "$wav" "$root/docs/quantisation/${name}_$speaker.ogg" << 'EOF'
+    "$python" - "$wav" "$root/docs/quantization/${name}_$speaker.ogg" << 'EOF'
 import sys
 
 import soundfile
@@ -72,7 +72,7 @@ train stage_4 $vocoder --updates "$third" --weight-bits 4 --init "$work/stage_8"
 train vocoder_staged $vocoder --updates "$third" --weight-bits 1.58 --init "$work/stage_4"
 measure vocoder_staged --vocoder "$work/vocoder_staged"
 
-mkdir -p "$root/docs/quantisation"
+mkdir -p "$root/docs/quantization"
 for name in full-precision 4 ternary; do
   speak "acoustic_$name" --voice "$work/acoustic_$name.voice"
 done
@@ -80,4 +80,4 @@ for name in full 8 4 1.58 staged; do
   speak "vocoder_$name" --voice "$root/weights/duo" --vocoder "$work/vocoder_$name.voice"
 done
 
-"$python" "$root/scripts/quantisation_tables.py" "$work"
+"$python" "$root/scripts/quantization_tables.py" "$work"
