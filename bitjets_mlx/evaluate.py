@@ -55,7 +55,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from bitjets_mlx.evaluation import sentences, speaking, table
     from bitjets_mlx.prepare import parallel
     from bitjets_mlx.voice import FrameVocoder, load_vocoder, load_voice
-    from bitjets_mlx.voice_folder import read_config
+    from bitjets_mlx.voice.folder import read_config
 
     config = read_config(options.voice)
     voice = load_voice(options.voice) if config.acoustic else None

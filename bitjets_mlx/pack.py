@@ -27,17 +27,16 @@ from bitjets_mlx.config import (
     JointConfig,
 )
 from bitjets_mlx.data.prepared import PreparedData
+from bitjets_mlx.data.rare_symbols import substitutes
 from bitjets_mlx.errors import BitjetsError, run_command
 from bitjets_mlx.files import atomic_folder, atomic_write_bytes
-from bitjets_mlx.model_card import trainable_card, voice_card
-from bitjets_mlx.rare_symbols import substitutes
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.calibrate import calibrate
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
 from bitjets_mlx.training.settings import JOINT, model_of
 from bitjets_mlx.vocoder.quantized import quantized
 from bitjets_mlx.vocoder.storage import pack_integers
-from bitjets_mlx.voice_folder import (
+from bitjets_mlx.voice.folder import (
     ACOUSTIC_FILE,
     CONFIG_FILE,
     TRAINABLE_FILE,
@@ -53,7 +52,8 @@ from bitjets_mlx.voice_folder import (
     read_vocoder,
     write_config,
 )
-from bitjets_mlx.weights_file import Arrays, read_weights, write_weights
+from bitjets_mlx.voice.model_card import trainable_card, voice_card
+from bitjets_mlx.voice.weights_file import Arrays, read_weights, write_weights
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import pytest
 from bitjets_mlx import load_voice
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.torch_import.conversion import Options, convert, write_converted
-from bitjets_mlx.voice_folder import read_config
+from bitjets_mlx.voice.folder import read_config
 
 DATA = Path(__file__).parent / "data" / "torch"
 PHONEMES = ("HH AH0 L OW1 , W ER1 L D .", "DH EH1 R ?")

@@ -21,8 +21,8 @@ from bitjets_mlx.torch_import.conversion import Options, convert, write_converte
 from bitjets_mlx.torch_import.convolution import take_weight
 from bitjets_mlx.torch_import.source import Source
 from bitjets_mlx.training.runs import load_run_config, run_weights
-from bitjets_mlx.voice_folder import read_config, read_discriminators, read_trainable, read_vocoder
-from bitjets_mlx.weights_file import write_weights
+from bitjets_mlx.voice.folder import read_config, read_discriminators, read_trainable, read_vocoder
+from bitjets_mlx.voice.weights_file import write_weights
 
 DATA = Path(__file__).parent / "data" / "torch"
 

@@ -20,7 +20,7 @@ import pytest
 from tiny_voice import HIFIGAN, tiny_voice
 
 from bitjets_mlx import load_voice
-from bitjets_mlx.weights_file import read_weights
+from bitjets_mlx.voice.weights_file import read_weights
 
 TEXT = "Hello there."
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}

@@ -16,14 +16,14 @@ from tiny_voice import ACOUSTIC, HARMONIC, HIFIGAN, STATISTICS, acoustic_run, ti
 
 from bitjets_mlx import load_vocoder, load_voice
 from bitjets_mlx.acoustic.model import BitJets
+from bitjets_mlx.data.rare_symbols import substitutes
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.rare_symbols import substitutes
 from bitjets_mlx.ternary.packing import packed_size, unpack_base3
 from bitjets_mlx.ternary.quantize import ternary_weights
 from bitjets_mlx.training.checkpoints import save_checkpoint
 from bitjets_mlx.training.runs import check_same_shapes, run_weights
-from bitjets_mlx.voice_folder import named_arrays, read_config, read_trainable, ternary_layers
-from bitjets_mlx.weights_file import read_weights, write_weights
+from bitjets_mlx.voice.folder import named_arrays, read_config, read_trainable, ternary_layers
+from bitjets_mlx.voice.weights_file import read_weights, write_weights
 
 
 @pytest.fixture(scope="module")

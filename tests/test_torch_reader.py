@@ -11,7 +11,7 @@ from torch_files import as_legacy, as_zip, read_all, state, tensor
 
 from bitjets_mlx.torch_import.reader import named_tensors, read_checkpoint
 from bitjets_mlx.torch_import.tensor import Tensor
-from bitjets_mlx.weights_file import write_weights
+from bitjets_mlx.voice.weights_file import write_weights
 
 DATA = Path(__file__).parent / "data" / "torch"
 

@@ -14,8 +14,8 @@ from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.vocoder import build_vocoder
 from bitjets_mlx.vocoder.quantized import TERNARY, quantized
 from bitjets_mlx.vocoder.storage import pack_integers, packed_shapes, unpack_integers
-from bitjets_mlx.voice_folder import parameter_shapes, read_config, write_config
-from bitjets_mlx.weights_file import read_weights, write_weights
+from bitjets_mlx.voice.folder import parameter_shapes, read_config, write_config
+from bitjets_mlx.voice.weights_file import read_weights, write_weights
 
 
 def test_weights_come_back_within_half_a_step_of_their_own_row() -> None:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bitjets_mlx import weights_file
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.weights_file import Arrays, check_tensors, read_weights, write_weights
+from bitjets_mlx.voice import weights_file
+from bitjets_mlx.voice.weights_file import Arrays, check_tensors, read_weights, write_weights
 
 
 def arrays() -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.ternary.packing import unpack_base3
 from bitjets_mlx.vocoder.harmonic import envelope_matrix
 from bitjets_mlx.vocoder.noise import even_noise_table
-from bitjets_mlx.voice_folder import (
+from bitjets_mlx.voice.folder import (
     ACOUSTIC_FILE,
     VoiceConfig,
     build_acoustic,

@@ -14,8 +14,8 @@ from bitjets_mlx.text.spelled import CHARACTERS
 from bitjets_mlx.torch_import.convolution import take_plain, take_weight
 from bitjets_mlx.torch_import.source import PackedTensor, Source
 from bitjets_mlx.torch_import.tensor import Tensor
-from bitjets_mlx.voice_folder import layer_trits, parameter_shapes, ternary_layers
-from bitjets_mlx.weights_file import Arrays
+from bitjets_mlx.voice.folder import layer_trits, parameter_shapes, ternary_layers
+from bitjets_mlx.voice.weights_file import Arrays
 
 EMBEDDING = "encoder.embedding.weight"
 PREDICTOR = "variance_adaptor.duration_predictor"

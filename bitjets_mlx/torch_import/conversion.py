@@ -12,14 +12,13 @@ from bitjets_mlx.audio.spectrogram import log_mel
 from bitjets_mlx.config import TORCHAUDIO_MEL, AudioConfig, HifiganConfig, identity_statistics
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.files import atomic_folder, atomic_write_bytes
-from bitjets_mlx.model_card import voice_card
 from bitjets_mlx.text.spelled import CHARACTERS
 from bitjets_mlx.torch_import.bitjets import bitjets_config, generation_by_name, map_bitjets
 from bitjets_mlx.torch_import.families import kind_of, open_source
 from bitjets_mlx.torch_import.hifigan import map_discriminators, map_generator, read_hifigan_config, recognized
 from bitjets_mlx.torch_import.source import Source, origin_of
 from bitjets_mlx.voice import FrameVocoder, Voice, load_vocoder, load_voice
-from bitjets_mlx.voice_folder import (
+from bitjets_mlx.voice.folder import (
     ACOUSTIC_FILE,
     CONFIG_FILE,
     DISCRIMINATORS_FILE,
@@ -30,7 +29,8 @@ from bitjets_mlx.voice_folder import (
     read_vocoder,
     write_config,
 )
-from bitjets_mlx.weights_file import Arrays, read_weights, write_weights
+from bitjets_mlx.voice.model_card import voice_card
+from bitjets_mlx.voice.weights_file import Arrays, read_weights, write_weights
 
 SENTENCE = "Hello."
 SPEAKER = "default"

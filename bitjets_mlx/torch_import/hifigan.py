@@ -12,8 +12,8 @@ from bitjets_mlx.torch_import.foreign_values import shortened, whole_numbers
 from bitjets_mlx.torch_import.source import Shape, Source
 from bitjets_mlx.vocoder.discriminators import Discriminators
 from bitjets_mlx.vocoder.hifigan import HifiganGenerator
-from bitjets_mlx.voice_folder import parameter_shapes
-from bitjets_mlx.weights_file import Arrays
+from bitjets_mlx.voice.folder import parameter_shapes
+from bitjets_mlx.voice.weights_file import Arrays
 
 ARCHITECTURE = {  # and how deep its lists are nested
     "resblock": 0,

@@ -18,8 +18,8 @@ from bitjets_mlx.torch_import.convolution import take_plain, take_weight
 from bitjets_mlx.torch_import.jets_config import acoustic_config, read_jets_config, vocoder_config
 from bitjets_mlx.torch_import.source import Shape, Source, origin_of
 from bitjets_mlx.vocoder.hifigan import HifiganGenerator
-from bitjets_mlx.voice_folder import ACOUSTIC_FILE, VOCODER_FILE, VoiceConfig, parameter_shapes
-from bitjets_mlx.weights_file import Arrays
+from bitjets_mlx.voice.folder import ACOUSTIC_FILE, VOCODER_FILE, VoiceConfig, parameter_shapes
+from bitjets_mlx.voice.weights_file import Arrays
 
 BLOCK = (  # of encoder.encoders.N: ours -> theirs
     (r"attention_norm\.", "norm1."),

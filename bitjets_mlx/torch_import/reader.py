@@ -23,7 +23,7 @@ from bitjets_mlx.torch_import.pickle_machine import (
     printable,
 )
 from bitjets_mlx.torch_import.tensor import STORAGE_TYPES, Storage, Tensor, item_size
-from bitjets_mlx.weights_file import DTYPES, read_header
+from bitjets_mlx.voice.weights_file import DTYPES, read_header
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001

@@ -18,7 +18,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.files import atomic_write_bytes
-from bitjets_mlx.weights_file import write_weights
+from bitjets_mlx.voice.weights_file import write_weights
 
 KEEP = 2
 

@@ -31,7 +31,7 @@ from bitjets_mlx.training.optimize import Tree
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
 from bitjets_mlx.training.shards import on_cpu
 from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig, hifigan_training
-from bitjets_mlx.voice_folder import read_config, read_discriminators, read_trainable, read_vocoder, without_kind
+from bitjets_mlx.voice.folder import read_config, read_discriminators, read_trainable, read_vocoder, without_kind
 
 Half = AcousticConfig | CharacterConfig | HarmonicConfig | HifiganConfig
 Model = Half | JointConfig

@@ -16,7 +16,7 @@ from bitjets_mlx.data.progress import progress
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training.acoustic_validation import example
 from bitjets_mlx.training.settings import check_mels, read_initial
-from bitjets_mlx.weights_file import read_weights, write_weights
+from bitjets_mlx.voice.weights_file import read_weights, write_weights
 
 
 def spoken_mels(source: Path, data: PreparedData, clips: list[Clip], cache: Path, write: bool) -> list[np.ndarray]:

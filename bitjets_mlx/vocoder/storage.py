@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from bitjets_mlx.vocoder.quantized import LAST_LAYERS
-from bitjets_mlx.weights_file import Arrays
+
+Arrays = dict[str, np.ndarray]
 
 LARGEST, LARGEST_OF_4 = 127, 7
 NIBBLE_ZERO = 8  # what 0 is stored as in 4 bits

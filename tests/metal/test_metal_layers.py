@@ -17,7 +17,7 @@ from bitjets_mlx.ternary.layers import BitConv1d
 from bitjets_mlx.ternary.packing import unpack_codes
 from bitjets_mlx.ternary.quantize import int8_activations, ternary_weights
 from bitjets_mlx.voice import Voice, load_voice
-from bitjets_mlx.voice_folder import ternary_layers
+from bitjets_mlx.voice.folder import ternary_layers
 
 VOICE = Path(__file__).resolve().parents[2] / "weights" / "duo"
 

@@ -42,7 +42,7 @@ from bitjets_mlx.ternary.utterance import UtteranceBitConv1d
 from bitjets_mlx.vocoder import Vocoder, build_vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
 from bitjets_mlx.vocoder.storage import packed_shapes, unpack_integers
-from bitjets_mlx.weights_file import Arrays, check_tensors, read_weights
+from bitjets_mlx.voice.weights_file import Arrays, check_tensors, read_weights
 
 FORMAT = 1
 CONFIG_FILE = "config.json"
