@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from bitjets_mlx import platform  # first: it must load a fast BLAS before mlx.core is imported  # noqa: F401
+from bitjets_mlx.native import blas  # first: it must load a fast BLAS before mlx.core is imported  # noqa: F401
 
 if TYPE_CHECKING:
     from bitjets_mlx.voice import load_vocoder, load_voice

@@ -113,7 +113,7 @@ class AcousticConfig:
 
 @dataclass(frozen=True)
 class CharacterConfig:
-    """The convolutional BitJETS that reads characters; see `acoustic.characters`. `generation`: early or late."""
+    """The convolutional BitJETS that reads characters; see `torch_import.characters`. `generation`: early or late."""
 
     symbols: int = 32
     speakers: int = 1

@@ -22,7 +22,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bitjets_mlx.platform import cpu_cores, fast_blas  # noqa: I001  before mlx
+from bitjets_mlx.native.blas import fast_blas  # noqa: I001  before mlx
+from bitjets_mlx.native.processor import cpu_cores
 
 import mlx.core as mx
 import numpy as np

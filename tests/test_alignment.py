@@ -8,9 +8,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from bitjets_mlx.acoustic import alignment
 from bitjets_mlx.acoustic.aligner import Aligner, beta_binomial_prior, with_blank
-from bitjets_mlx.acoustic.alignment import forward_sum, forward_sum_reference, monotonic_search, path_matrix
+from bitjets_mlx.ops import alignment
+from bitjets_mlx.ops.alignment import forward_sum, forward_sum_reference, monotonic_search, path_matrix
 
 
 @pytest.fixture(params=["C", "numpy"], autouse=True)

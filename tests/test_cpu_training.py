@@ -9,7 +9,7 @@ from mlx.utils import tree_flatten
 
 from bitjets_mlx.acoustic import cpu_attention
 from bitjets_mlx.acoustic.cpu_attention import attention_kernels, attention_plain
-from bitjets_mlx.platform import training_kernels
+from bitjets_mlx.native.build import training_kernels
 from bitjets_mlx.ternary import cpu_training
 from bitjets_mlx.ternary.cpu_training import layer_kernels, layer_plain
 from bitjets_mlx.training import optimize

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from torch_reference.known_numbers import known_numbers
 
-from bitjets_mlx.acoustic.characters import LayerNorm, Linear
-from bitjets_mlx.ternary.torch_order import layer_norm, linear, mean_magnitude
+from bitjets_mlx.torch_import.characters import LayerNorm, Linear
+from bitjets_mlx.torch_import.torch_order import layer_norm, linear, mean_magnitude
 
 EXPECTED = np.load(Path(__file__).parent / "data" / "torch" / "sums.npz")
 

@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from bitjets_mlx.vocoder import convolutions as c
+from bitjets_mlx.ops import convolution as c
 
 Form = Callable[..., mx.array]
 

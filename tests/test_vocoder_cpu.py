@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bitjets_mlx.config import HarmonicConfig, HifiganConfig
+from bitjets_mlx.ops.convolution import prefers_matmul
 from bitjets_mlx.vocoder import build_vocoder, cpu, cpu_harmonic, cpu_hifigan, hifigan
-from bitjets_mlx.vocoder.convolutions import prefers_matmul
 from bitjets_mlx.vocoder.harmonic import HarmonicVocoder, excitation_samples
 from bitjets_mlx.vocoder.hifigan import HifiganGenerator
 from bitjets_mlx.vocoder.noise import even_noise, even_noise_numpy

@@ -1,12 +1,16 @@
 """Acoustic models. BitJETS: phonemes in, mel + F0 + voicing out; the older one reads characters and gives a mel."""
 
+from typing import TYPE_CHECKING, Union
+
 import mlx.core as mx
 
-from bitjets_mlx.acoustic.characters import CharacterJets
 from bitjets_mlx.acoustic.model import BitJets
 from bitjets_mlx.config import AcousticConfig, CharacterConfig
 
-AcousticModel = BitJets | CharacterJets
+if TYPE_CHECKING:
+    from bitjets_mlx.torch_import.characters import CharacterJets
+
+AcousticModel = Union[BitJets, "CharacterJets"]
 
 
 def build_acoustic(
@@ -14,5 +18,7 @@ def build_acoustic(
 ) -> AcousticModel:
     """The acoustic model of a configuration, with random weights."""
     if isinstance(config, CharacterConfig):
+        from bitjets_mlx.torch_import.characters import CharacterJets  # nothing but such a voice needs it
+
         return CharacterJets(config, with_aligner, dtype)
     return BitJets(config, with_aligner, dtype)

@@ -1,20 +1,19 @@
-"""Attention, and its form for MLX's CPU backend on Linux: matrix products and the C of `kernels/attention.c`.
+"""Attention, and its form for MLX's CPU backend on Linux: matrix products and the C of `native/sources/softmax.c`.
 
 That backend's `exp` is scalar, 12 ns an element, most of a softmax. Like `ternary.cpu_training` this runs at once, in
 the thread that calls, and looks at no frame beyond an utterance's end.
 """
 
 import ctypes
-from pathlib import Path
 from typing import cast
 
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.platform import pointer, training_kernels
+from bitjets_mlx.native.build import SOURCES, pointer, training_kernels
 from bitjets_mlx.ternary.cpu_training import on_host
 
-SOURCE = Path(__file__).parent / "kernels" / "attention.c"
+SOURCE = SOURCES / "softmax.c"
 MASKED = -1e9  # not -inf: a row that is masked all over must not become NaN
 
 

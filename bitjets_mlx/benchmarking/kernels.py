@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.platform import fast_blas
+from bitjets_mlx.native.blas import fast_blas
 from bitjets_mlx.ternary import cpu, matmul, metal
 from bitjets_mlx.ternary.packing import pack_codes
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.platform import cpu_cores, fast_blas, set_blas_threads
+from bitjets_mlx.native.blas import fast_blas, set_blas_threads
+from bitjets_mlx.native.processor import cpu_cores
 
 
 def describe_machine() -> str:

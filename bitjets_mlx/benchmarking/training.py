@@ -20,7 +20,7 @@ from bitjets_mlx.benchmarking.machine import describe_machine
 from bitjets_mlx.data.features import Features
 from bitjets_mlx.data.prepared import Clip, PreparedData, measure_statistics, write_prepared
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.platform import cpu_cores
+from bitjets_mlx.native.processor import cpu_cores
 from bitjets_mlx.text.symbols import SYMBOLS
 
 TRAINER = Path(__file__).with_name("trainer.py")

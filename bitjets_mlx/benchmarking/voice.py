@@ -16,7 +16,7 @@ from bitjets_mlx.benchmarking.machine import describe_machine, peak_gflops
 from bitjets_mlx.benchmarking.operations import acoustic_operations, vocoder_operations
 from bitjets_mlx.config import AcousticConfig, HarmonicConfig
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.platform import cpu_cores
+from bitjets_mlx.native.processor import cpu_cores
 from bitjets_mlx.voice import load_voice
 from bitjets_mlx.voice.folder import VOCODER_FILE, VoiceConfig, read_config
 

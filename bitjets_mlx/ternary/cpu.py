@@ -1,23 +1,22 @@
-"""Speaking on an x86-64 CPU: C kernels (`kernels/cpu_*.c`), compiled on first use into the user's cache.
+"""Speaking on an x86-64 CPU: C kernels (`native/sources/`), compiled on first use into the user's cache.
 
 MLX's CPU backend would need a dozen single-threaded passes over the activations and an fp32 product for what
 `bit_conv1d` does in one pass with int8 instructions, and its softmax is scalar. The kernels run at once, outside MLX's
-graph, on all cores; nothing but waiting for a core is lost where others want them too (`kernels/cpu_threads.c`).
+graph, on all cores; nothing but waiting for a core is lost where others want them too (`threads.c`).
 """
 
 import ctypes
 import functools
 import platform as machine
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.platform import KERNEL_FLAGS, cpu_cores, cpu_flags, kernel_library
+from bitjets_mlx.native.build import KERNEL_FLAGS, SOURCES, kernel_library
+from bitjets_mlx.native.processor import cpu_cores, cpu_flags
 
 NAMES = ("threads", "layer", "attention", "upsampling")  # threads first: the others use it
-SOURCES = [Path(__file__).parent / "kernels" / f"cpu_{name}.c" for name in NAMES]
 FLAGS = (*KERNEL_FLAGS, "-ffinite-math-only", "-pthread")  # nothing here is NaN
 BLOCK, GROUP = 16, 4  # output channels and inputs that the kernel takes at once
 
@@ -44,7 +43,7 @@ def library(*options: str) -> ctypes.CDLL | None:
     """The compiled kernel, or None where it cannot be had. `options` are more flags for the compiler."""
     if machine.machine() not in ("x86_64", "AMD64") or "avx2" not in cpu_flags():
         return None
-    loaded = kernel_library("speaking", SOURCES, (*FLAGS, *options))
+    loaded = kernel_library("speaking", [SOURCES / f"{name}.c" for name in NAMES], (*FLAGS, *options))
     if loaded is None:
         return None
     for name, result, arguments in _FUNCTIONS:

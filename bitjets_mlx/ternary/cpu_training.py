@@ -1,4 +1,4 @@
-"""Training's form of a ternary layer for MLX's CPU backend on Linux: matrix products, and C (`kernels/training.c`).
+"""Training's form of a ternary layer for MLX's CPU backend on Linux: matrix products, and C (`training_layer.c`).
 
 That backend runs an operation at a time, each a pass over memory, and what automatic differentiation makes of
 normalization and quantization is dozens of them. Here the layer and its gradient are written by hand. They run at once,
@@ -14,7 +14,7 @@ from typing import cast
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.platform import pointer, training_kernels
+from bitjets_mlx.native.build import SOURCES, pointer, training_kernels
 from bitjets_mlx.ternary.matmul import RMS_EPS, convolve
 from bitjets_mlx.ternary.quantize import (
     ACTIVATION_EPS,
@@ -23,7 +23,7 @@ from bitjets_mlx.ternary.quantize import (
     fake_quantized_weights,
 )
 
-SOURCE = Path(__file__).parent / "kernels" / "training.c"
+SOURCE = SOURCES / "training_layer.c"
 
 
 def prefers_kernels(x: mx.array, source: Path = SOURCE) -> bool:

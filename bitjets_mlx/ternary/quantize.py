@@ -6,9 +6,6 @@ Rounding is half to even everywhere, which is what `mx.round` and `numpy.rint` d
 from typing import cast
 
 import mlx.core as mx
-import numpy as np
-
-from bitjets_mlx.ternary.torch_order import mean_magnitude
 
 WEIGHT_EPS = 1e-5
 ACTIVATION_EPS = 1e-5
@@ -23,19 +20,6 @@ def ternary_weights(weight: mx.array) -> tuple[mx.array, mx.array]:
     beta = mx.mean(mx.abs(weight))
     trits = mx.clip(mx.round(weight / (beta + WEIGHT_EPS)), -1.0, 1.0)
     return trits, beta
-
-
-def clamped_ternary_weights(weight: mx.array) -> tuple[mx.array, mx.array]:
-    """The same as PyTorch BitJETS has it: beta = max(mean|W|, 1e-5), trits = round(clip(W / beta, -1, 1))."""
-    beta = mx.maximum(mx.mean(mx.abs(weight)), WEIGHT_EPS)
-    return mx.round(mx.clip(weight / beta, -1.0, 1.0)), beta
-
-
-def clamped_trits(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`clamped_ternary_weights` of (O, K, I) on the host, beta to the last bit as PyTorch has it."""
-    magnitude = mean_magnitude(weight.transpose(0, 2, 1))  # there a weight is (O, I, K)
-    beta = max(magnitude, np.float32(WEIGHT_EPS))
-    return np.rint(np.clip(weight / beta, -1.0, 1.0)).astype(np.int8), np.array(beta)
 
 
 def int8_activations(x: mx.array) -> tuple[mx.array, mx.array]:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from bitjets_mlx.acoustic.characters import CharacterJets
 from bitjets_mlx.config import CharacterConfig
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.ternary.packing import pack_base3, unpack_base3
 from bitjets_mlx.text.spelled import CHARACTERS
+from bitjets_mlx.torch_import.characters import CharacterJets
 from bitjets_mlx.torch_import.convolution import take_plain, take_weight
 from bitjets_mlx.torch_import.source import PackedTensor, Source
 from bitjets_mlx.torch_import.tensor import Tensor

@@ -12,9 +12,9 @@ import numpy as np
 
 from bitjets_mlx.acoustic import AcousticModel
 from bitjets_mlx.acoustic.aligner import with_blank
-from bitjets_mlx.acoustic.alignment import forward_sum, monotonic_search, path_matrix
 from bitjets_mlx.acoustic.model import Frames, Variance, length_mask
 from bitjets_mlx.acoustic.variance import token_means
+from bitjets_mlx.ops.alignment import forward_sum, monotonic_search, path_matrix
 from bitjets_mlx.ternary.layers import Amount
 
 
@@ -47,7 +47,7 @@ class AcousticBatch(NamedTuple):
 
 
 class Alignment(NamedTuple):
-    """What the host found out about a micro-batch's alignment (`acoustic.alignment`)."""
+    """What the host found out about a micro-batch's alignment (`ops.alignment`)."""
 
     path: mx.array  # (B, T, N) one-hot
     durations: mx.array  # (B, N) frames

@@ -9,11 +9,11 @@ import mlx.core as mx
 import numpy as np
 
 from bitjets_mlx.acoustic import AcousticModel
-from bitjets_mlx.acoustic.alignment import monotonic_search, path_matrix
 from bitjets_mlx.acoustic.model import length_mask
 from bitjets_mlx.acoustic.variance import token_means
 from bitjets_mlx.config import Calibration
 from bitjets_mlx.data.prepared import Clip, PreparedData
+from bitjets_mlx.ops.alignment import monotonic_search, path_matrix
 from bitjets_mlx.training.acoustic_data import collate, read_clip, usable_clips
 from bitjets_mlx.training.acoustic_losses import AcousticBatch, align_scores
 from bitjets_mlx.training.batches import MicroBatch

@@ -4,7 +4,6 @@ import ctypes
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import mlx.core as mx
@@ -12,14 +11,14 @@ import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
-from bitjets_mlx.platform import pointer, training_kernels
+from bitjets_mlx.native.build import SOURCES, pointer, training_kernels
 from bitjets_mlx.ternary.cpu_training import on_host, prefers_kernels
 from bitjets_mlx.training.shards import compiled, in_threads
 
 Tree = Any
 Scalars = tuple[float, float, float, float, float]
 Moved = Sequence[mx.array]  # parameter, first and second moment, EMA
-SOURCE = Path(__file__).parent / "kernels" / "adamw.c"
+SOURCE = SOURCES / "adamw.c"
 ENDS = ("", "", ".m", ".v", "")  # of the names of parameter, gradient, moments, EMA
 EMA_WARM_UP = 20.0
 ADAM_EPS = 1e-8

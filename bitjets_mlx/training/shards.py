@@ -14,7 +14,8 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_map
 
-from bitjets_mlx.platform import cpu_cores, set_blas_threads
+from bitjets_mlx.native.blas import set_blas_threads
+from bitjets_mlx.native.processor import cpu_cores
 
 # Seconds for which a Python thread may keep the interpreter from one that is back from a kernel. With Python's own
 # 0.005 a shard that builds its graph stops the others for that long, a dozen times an update.

@@ -1,4 +1,4 @@
-"""Vocoders on a CPU under Linux: the C kernels of `kernels/`, compiled on first use into the user's cache.
+"""Vocoders on a CPU under Linux: the C kernels of `native/sources/`, compiled on first use into the user's cache.
 
 MLX's CPU backend runs an operation at a time, on one core but for matrix products, and convolutions that are dilated or
 transposed slowly. The kernels do whole stages on pieces of time that stay in the cache, side by side on all cores. They
@@ -10,7 +10,6 @@ import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -18,10 +17,10 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-from bitjets_mlx.platform import cpu_cores, kernel_library
+from bitjets_mlx.native.build import SOURCES, kernel_library
+from bitjets_mlx.native.processor import cpu_cores
 
-FOLDER = Path(__file__).parent / "kernels"
-SOURCES = ("convolution.c", "hifigan.c", "harmonic.c")
+NAMES = ("convolution.c", "hifigan.c", "harmonic.c")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math")
 BLOCK = 8  # outputs that a packed weight holds side by side
 
@@ -39,7 +38,7 @@ _SIGNATURES = {
 @functools.cache
 def library(*options: str) -> ctypes.CDLL | None:
     """The compiled kernels, or None where there is no C compiler. `options` are more flags for it."""
-    loaded = kernel_library("vocoder", [FOLDER / name for name in SOURCES], (*FLAGS, *options))
+    loaded = kernel_library("vocoder", [SOURCES / name for name in NAMES], (*FLAGS, *options))
     if loaded is None:
         return None
     for name, (result, arguments) in _SIGNATURES.items():

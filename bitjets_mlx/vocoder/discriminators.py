@@ -15,7 +15,7 @@ import mlx.nn as nn
 
 from bitjets_mlx.audio.spectrogram import stft_parts
 from bitjets_mlx.config import DiscriminatorConfig
-from bitjets_mlx.vocoder.convolutions import conv1d, conv2d_over_frequency, grouped_conv1d
+from bitjets_mlx.ops.convolution import conv1d, conv2d_over_frequency, grouped_conv1d
 
 Judgement = tuple[mx.array, list[mx.array]]  # scores, and the output of every layer (the scores among them)
 SLOPE = 0.1

@@ -14,8 +14,8 @@ import numpy as np
 
 from bitjets_mlx.audio.spectrogram import istft_parts, real_fft
 from bitjets_mlx.config import HarmonicConfig
+from bitjets_mlx.ops.convolution import conv1d, depthwise_conv1d, prefers_matmul
 from bitjets_mlx.vocoder import cpu
-from bitjets_mlx.vocoder.convolutions import conv1d, depthwise_conv1d, prefers_matmul
 from bitjets_mlx.vocoder.cpu_harmonic import PackedHarmonic
 from bitjets_mlx.vocoder.noise import even_noise, even_noise_numpy
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from bitjets_mlx.config import HifiganConfig
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.ops.convolution import conv_transpose1d, prefers_matmul, same_conv1d
 from bitjets_mlx.vocoder import cpu
-from bitjets_mlx.vocoder.convolutions import conv_transpose1d, prefers_matmul, same_conv1d
 from bitjets_mlx.vocoder.cpu_hifigan import PackedHifigan, supported
 
 SLOPE = 0.1

@@ -37,8 +37,8 @@ from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.files import atomic_write_bytes
 from bitjets_mlx.ternary.layers import BitConv1d
 from bitjets_mlx.ternary.packing import pack_base3, packed_size, unpack_base3
-from bitjets_mlx.ternary.quantize import clamped_trits, ternary_weights
-from bitjets_mlx.ternary.utterance import UtteranceBitConv1d
+from bitjets_mlx.ternary.quantize import ternary_weights
+from bitjets_mlx.torch_import.utterance import UtteranceBitConv1d, clamped_trits
 from bitjets_mlx.vocoder import Vocoder, build_vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
 from bitjets_mlx.vocoder.storage import packed_shapes, unpack_integers

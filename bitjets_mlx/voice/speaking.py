@@ -24,7 +24,7 @@ from bitjets_mlx.audio.mel_conventions import check_same_grid, map_log_mel
 from bitjets_mlx.audio.pitch import interpolate_f0
 from bitjets_mlx.config import AudioConfig, Calibration, CharacterConfig, FeatureStatistics
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.platform import one_blas_thread
+from bitjets_mlx.native.blas import one_blas_thread
 from bitjets_mlx.text import phonemize, split_sentences
 from bitjets_mlx.text.spelled import spell, spell_sentences
 from bitjets_mlx.text.symbols import GAP, PUNCTUATION, SYMBOLS

@@ -1,4 +1,4 @@
-"""Which device MLX runs on, and a fast BLAS for its CPU backend on Linux.
+"""A fast BLAS for MLX's CPU backend on Linux.
 
 MLX's Linux CPU wheel links a reference BLAS (2-5 GFLOP/s a core). Symbols of a library that was loaded globally
 before `mlx.core` take precedence over it, so this module, imported before MLX, loads an OpenBLAS: the system's, or
@@ -10,17 +10,17 @@ import contextlib
 import ctypes
 import ctypes.util
 import functools
-import hashlib
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+
+from bitjets_mlx.native.build import compiled_library
+from bitjets_mlx.native.processor import cpu_flags
 
 _STUB = """
 #include <stdint.h>
@@ -88,73 +88,6 @@ def _numpy_libraries() -> list[Path]:
     return sorted(folder.glob("libscipy_openblas64_*.so"))
 
 
-def compiled_library(name: str, source: str, flags: tuple[str, ...] = ()) -> Path:
-    """A C source as a shared library in the user's cache, compiled on first use.
-
-    OSError where there is no compiler, CalledProcessError where it refuses.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitjets_mlx"
-    built_for = [source, *flags, os.uname().machine, *sorted(cpu_flags())]
-    target = cache / f"{name}-{hashlib.sha256(repr(built_for).encode()).hexdigest()[:16]}.so"
-    if target.exists():
-        return target
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        raise OSError("no C compiler")
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        built = Path(scratch) / target.name
-        command = [compiler, "-O2", *flags, "-shared", "-fPIC", "-x", "c", "-", "-o", str(built)]
-        subprocess.run([*command, "-lm"], input=source.encode(), check=True, capture_output=True)
-        built.replace(target)
-    return target
-
-
-# Sums may be reordered for vector instructions. (-ffast-math would change the whole process.)
-KERNEL_FLAGS = (
-    "-O3",
-    "-march=native",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fno-signed-zeros",
-    "-fassociative-math",
-)
-
-
-def kernel_library(name: str, sources: Sequence[Path], flags: tuple[str, ...]) -> ctypes.CDLL | None:
-    """C files, one after the other, as a loaded library; None where it cannot be compiled."""
-    try:
-        source = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-        return ctypes.CDLL(str(compiled_library(name, source, flags)))
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-@functools.cache
-def training_kernels(source: Path) -> ctypes.CDLL | None:
-    """Loops of training that MLX's CPU backend has none for, compiled on first use; None where no compiler is.
-
-    On Linux only, where that backend is what a machine without a CUDA card trains on. Functions return an int, or
-    nothing.
-    """
-    return kernel_library(source.stem, [source], KERNEL_FLAGS) if sys.platform.startswith("linux") else None
-
-
-def pointer(array: Any) -> ctypes.c_void_p:
-    """Where the numbers of a row-major numpy array lie, for a C function; keeps the array alive."""
-    return cast(ctypes.c_void_p, array.ctypes.data_as(ctypes.c_void_p))
-
-
-@functools.cache
-def cpu_flags() -> frozenset[str]:
-    """What /proc/cpuinfo says the processor can do; nothing on other systems."""
-    try:
-        info = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return frozenset()
-    return next((frozenset(line.split()[2:]) for line in info.splitlines() if line.startswith("flags")), frozenset())
-
-
 def _hint(reason: str) -> str:
     print(f"hint: matrix products will be slow: {reason}.", file=sys.stderr)
     return "MLX's reference BLAS"
@@ -191,11 +124,6 @@ def one_blas_thread() -> Iterator[None]:
     finally:
         if before > 1:
             set_blas_threads(before)
-
-
-def cpu_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 fast_blas()

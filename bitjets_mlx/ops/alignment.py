@@ -1,19 +1,18 @@
 """Forward-sum loss and monotonic search over alignment scores, on the host.
 
 Both are recursions of a few thousand tiny steps, which is what a GPU is worst at. They run in the C of
-`kernels/alignment.c` or, where no compiler is, in numpy, vectorised over the batch. The forward-sum works with scaled
-float64 probabilities (Rabiner 1989, section V.A) and falls back to log space for an utterance that underflows;
+`native/sources/alignment.c` or, where no compiler is, in numpy, vectorized over the batch. The forward-sum works with
+scaled float64 probabilities (Rabiner 1989, section V.A) and falls back to log space for an utterance that underflows;
 `forward_sum_reference` is the plain log-space form.
 """
 
 import ctypes
-from pathlib import Path
 
 import numpy as np
 
-from bitjets_mlx.platform import pointer, training_kernels
+from bitjets_mlx.native.build import SOURCES, pointer, training_kernels
 
-SOURCE = Path(__file__).parent / "kernels" / "alignment.c"
+SOURCE = SOURCES / "alignment.c"
 
 NEVER = -1e30
 SMALLEST = 1e-250  # probabilities below are not trusted: float64 ends at 1e-308

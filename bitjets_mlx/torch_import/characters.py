@@ -20,8 +20,8 @@ from bitjets_mlx.acoustic.model import Frames, Variance
 from bitjets_mlx.config import CharacterConfig
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.ternary.layers import Amount
-from bitjets_mlx.ternary.torch_order import layer_norm, linear
-from bitjets_mlx.ternary.utterance import UtteranceBitConv1d
+from bitjets_mlx.torch_import.torch_order import layer_norm, linear
+from bitjets_mlx.torch_import.utterance import UtteranceBitConv1d
 
 LAYER_NORM_EPS = 1e-5
 SLOPES = {"early": 0.0, "late": 0.1}

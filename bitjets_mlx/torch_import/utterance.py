@@ -8,7 +8,8 @@ import numpy as np
 
 from bitjets_mlx.ternary.layers import Amount
 from bitjets_mlx.ternary.matmul import convolve
-from bitjets_mlx.ternary.quantize import ACTIVATION_EPS, ACTIVATION_MAX, blend, clamped_ternary_weights
+from bitjets_mlx.ternary.quantize import ACTIVATION_EPS, ACTIVATION_MAX, WEIGHT_EPS, blend
+from bitjets_mlx.torch_import.torch_order import mean_magnitude
 
 
 class UtteranceBitConv1d(nn.Module):
@@ -56,3 +57,16 @@ def _warmed(full: mx.array, quantized: mx.array, amount: Amount) -> mx.array:
     if amount is None:
         return quantized
     return full if isinstance(amount, float) and amount == 0.0 else blend(full, quantized, mx.array(amount))
+
+
+def clamped_ternary_weights(weight: mx.array) -> tuple[mx.array, mx.array]:
+    """`ternary_weights` as PyTorch BitJETS has it: beta = max(mean|W|, 1e-5), trits = round(clip(W / beta, -1, 1))."""
+    beta = mx.maximum(mx.mean(mx.abs(weight)), WEIGHT_EPS)
+    return mx.round(mx.clip(weight / beta, -1.0, 1.0)), beta
+
+
+def clamped_trits(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`clamped_ternary_weights` of (O, K, I) on the host, beta to the last bit as PyTorch has it."""
+    magnitude = mean_magnitude(weight.transpose(0, 2, 1))  # there a weight is (O, I, K)
+    beta = max(magnitude, np.float32(WEIGHT_EPS))
+    return np.rint(np.clip(weight / beta, -1.0, 1.0)).astype(np.int8), np.array(beta)
