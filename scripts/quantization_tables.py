@@ -23,7 +23,7 @@ VOCODER = {
     "1.58": ("ternary, at once", 1.6),
     "staged": ("ternary, over 8 and 4 bit", 1.6),
 }
-ACOUSTIC_MEASURES = ("wer_added_points", "mcd_db", "log_f0_rmse", "voicing_error_percent", "duration_error_percent")
+ACOUSTIC_MEASURES = ("added_points", "mcd_db", "log_f0_rmse", "voicing_error_percent", "duration_error_percent")
 VOCODER_MEASURES = ("copy_pesq_wb", "copy_stoi", "copy_mel_l1")
 
 
@@ -43,7 +43,8 @@ def _print(work: Path, name: str, rows: dict[str, tuple[str, float]], measures: 
             print(f"| {label} | | not measured |")
             continue
         quantized, rest = count(path.with_suffix(".voice"))
-        speakers = json.loads(path.read_text())["speakers"].values()
+        table = json.loads(path.read_text())
+        speakers = [values | table["judges"][name].get("synthesis", {}) for name, values in table["speakers"].items()]
         cells = [" / ".join(f"{values[measure]:.3g}" for values in speakers) for measure in measures]
         print(f"| {label} | {(quantized * bits + rest * 16) / 8000:,.0f} | {' | '.join(cells)} |")
     print()

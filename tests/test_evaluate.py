@@ -19,7 +19,7 @@ from bitjets_mlx.audio.files import read_audio
 from bitjets_mlx.data.features import extract
 from bitjets_mlx.data.prepared import Clip, PreparedData, measure_statistics, write_prepared
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.evaluation import resources, sentences
+from bitjets_mlx.evaluation import judges, resources, sentences, texts
 from bitjets_mlx.pack import vocoder_part, write_voice
 from bitjets_mlx.text import phonemize
 from bitjets_mlx.text.symbols import SYMBOLS
@@ -64,6 +64,14 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_voice(tmp_path_factory.mktemp("voice"))
 
 
+@pytest.fixture
+def no_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where no judge is installed: their networks take longer to load than a tiny voice to be measured."""
+    monkeypatch.setattr(judges, "lacking", lambda *names: list(names))
+    monkeypatch.setattr(judges, "recognizer", lambda: "")
+    monkeypatch.setattr(resources, "cold_start", lambda *_: resources.ColdStart(1.0, 1.0, 1))
+
+
 def options(voice: Path, prepared: Path, *more: str) -> list[str]:
     return ["--voice", str(voice), "--data", str(prepared), "--workers", "1", *more]
 
@@ -77,7 +85,8 @@ def test_the_command_keeps_what_it_spoke_and_writes_the_table(
     printed = capsys.readouterr().out
     result = json.loads(file.read_text())
     for label in (
-        "WER of the recordings, %",
+        "copy synthesis",
+        "Distill-MOS",
         "mel-cepstral distortion, dB",
         "PESQ-WB",
         "real-time factor",
@@ -89,7 +98,6 @@ def test_the_command_keeps_what_it_spoke_and_writes_the_table(
     for row in (anna, ben):
         assert row["mcd_db"] > 1.0
         assert 1.0 <= row["copy_pesq_wb"] <= 4.65
-        assert row["wer_added_points"] == pytest.approx(row["wer_synthesis_percent"] - row["wer_natural_percent"])
     assert {row["id"] for row in result["clips"]} == {"a1", "a1_take2", "a2", "b1", "b2"}
     for row in result["clips"]:
         folder = kept / row["speaker"]
@@ -98,26 +106,28 @@ def test_the_command_keeps_what_it_spoke_and_writes_the_table(
         assert len(read_audio(folder / f"{row['id']}.wav")) > 2000
     assert (kept / "anna" / "a1.wav").read_bytes() == (kept / "anna" / "a1_take2.wav").read_bytes()
     assert result["folder_bytes"] == sum(path.stat().st_size for path in voice.iterdir())
-    assert result["real_time_factor"] > 0
-    assert result["first_sample_from_cold_start_seconds"] > 0
-    assert 20 < result["peak_memory_mb"] < 2000
+    assert {"real_time_factor", "first_sample_from_cold_start_seconds", "peak_memory_mb"} <= result.keys()
+    for columns in result["judges"].values():
+        assert list(columns) == ["recordings", "copy synthesis", "synthesis"]
+        assert columns["synthesis"]["added_points"] == pytest.approx(
+            columns["synthesis"]["word_errors_percent"] - columns["recordings"]["word_errors_percent"]
+        )
 
 
 @pytest.mark.slow
-def test_the_same_numbers_every_time(
-    voice: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resources, "cold_start", lambda *_: resources.ColdStart(1.0, 1.0, 1))
+@pytest.mark.usefixtures("no_judges")
+def test_the_same_numbers_every_time(voice: Path, prepared: Path, tmp_path: Path) -> None:
     tables = []
     for number in range(2):
         file = tmp_path / f"{number}.json"
         evaluate.main(options(voice, prepared, "--split", "all", "--json", str(file)))
         table = json.loads(file.read_text())
-        tables.append((table["speakers"], table["clips"]))
+        tables.append((table["speakers"], table["clips"], table["judges"]))
     assert tables[0] == tables[1]
     assert tables[0][0]["anna"]["clips"] == 4  # with the training clip
 
 
+@pytest.mark.usefixtures("no_judges")
 def test_a_vocoder_folder_gets_the_vocoders_measures(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,36 +138,65 @@ def test_a_vocoder_folder_gets_the_vocoders_measures(
     row = json.loads(file.read_text())["speakers"]["anna"]
     assert set(row) == {"clips", "sentences", "copy_pesq_wb", "copy_stoi", "copy_mel_l1"}
     assert (row["clips"], row["sentences"]) == (2, 1)  # both takes of the one sentence
-    assert "WER" not in capsys.readouterr().out
+    assert "MCD" not in capsys.readouterr().out
 
 
 def test_a_voice_without_vocoder_is_measured_with_griffin_lim(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_judges: None
 ) -> None:
-    monkeypatch.setattr(resources, "cold_start", lambda *_: resources.ColdStart(1.0, 1.0, 1))
-    monkeypatch.setattr(sentences, "recognize", lambda _: "yes")
+    monkeypatch.setattr(judges, "recognizer", lambda: "one that is sure")
+    monkeypatch.setattr(judges, "recognize", lambda *_: "yes")
     file = tmp_path / "table.json"
     with pytest.warns(UserWarning, match="Griffin-Lim"):
         evaluate.main(options(tiny_voice(tmp_path, None), prepared, "--limit", "1", "--json", str(file)))
-    anna = json.loads(file.read_text())["speakers"]["anna"]
-    assert anna["wer_natural_percent"] == anna["wer_synthesis_percent"] == 0.0
-    assert anna["copy_mel_l1"] < 1.0
+    result = json.loads(file.read_text())
+    assert [row["word_errors_percent"] for row in result["judges"]["anna"].values()] == [0.0] * 3
+    assert result["speakers"]["anna"]["copy_mel_l1"] < 1.0
+
+
+@pytest.mark.usefixtures("no_judges")
+def test_texts_are_judged_without_recordings(voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, table, kept = tmp_path / "texts.tsv", tmp_path / "table.json", tmp_path / "kept"
+    file.write_text("first\tbook\tIs it so?\n\nsecond\tIt is.\n")
+    given = ["--voice", str(voice), "--texts", str(file), "--speaker", "ben", "--workers", "1"]
+    evaluate.main([*given, "--json", str(table), "--output", str(kept)])
+    result = json.loads(table.read_text())
+    assert result["judges"].keys() == {"ben"} and result["judges"]["ben"]["synthesis"]["sentences"] == 2
+    assert [(row["id"], row["text"]) for row in result["clips"]] == [("first", "Is it so?"), ("second", "It is.")]
+    assert {path.relative_to(kept).as_posix() for path in kept.rglob("*.wav")} == {"ben/first.wav", "ben/second.wav"}
+    assert "diagnostics" not in capsys.readouterr().out
+
+
+def test_texts_are_lines_or_columns(tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("One two.\n\nThree.\n")
+    assert texts.read_texts(file) == [texts.Line("00001", "One two."), texts.Line("00003", "Three.")]
+
+
+@pytest.mark.parametrize("content", ["", "a\tOne.\na\tTwo.\n", "../a\tOne.\n"])
+def test_texts_that_name_no_files_are_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "texts.tsv"
+    file.write_text(content)
+    with pytest.raises(BitjetsError, match="id, tab, sentence"):
+        texts.read_texts(file)
 
 
 Damage = Callable[[list[str], Path, pytest.MonkeyPatch], list[str]]
 
 
 def without_package(given: list[str], _: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    monkeypatch.setitem(sys.modules, "pesq", None)
     return given
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (without_package, r"pip install -r requirements-dev\.txt"),
+        (without_package, r"pip install -r requirements-quality\.txt"),
         (lambda given, folder, _: [*given, "--voice", str(folder / "none")], "no voice"),
         (lambda given, folder, _: [*given, "--data", str(folder)], "no prepared data"),
+        (lambda given, folder, _: [*given, "--speaker", "carl"], "no speaker 'carl': take anna or ben"),
+        (lambda given, folder, _: [*given, "--texts", str(folder)], "either --data PREPARED"),
         (lambda given, folder, _: [*given, "--json", str(folder / "none" / "x.json")], "no folder"),
     ],
 )

@@ -15,7 +15,7 @@ from bitjets_mlx.data.corpus import sentence_key
 from bitjets_mlx.data.features import Features, load_features
 from bitjets_mlx.data.prepared import Clip, PreparedData
 from bitjets_mlx.evaluation.artefacts import ending_level, noise_floor
-from bitjets_mlx.evaluation.intelligibility import recognize, word_errors
+from bitjets_mlx.evaluation.judges import COPIES, RECORDINGS, SYNTHESIS, Judged, judge
 from bitjets_mlx.evaluation.pitch import Contour, duration_error, log_f0_errors, root_mean_square, voicing_error
 from bitjets_mlx.evaluation.quality import Quality, copy_quality
 from bitjets_mlx.evaluation.spectra import align, mel_cepstral_distortion, mel_cepstrum
@@ -46,8 +46,8 @@ class Sentence:
 
 
 @dataclass(frozen=True)
-class Character:
-    """What a voice sounds like: mean log mel (80,), log F0 of the voiced frames (K,)."""
+class SpeakerStatistics:
+    """Timbre and pitch: mean log mel (80,), log F0 of the voiced frames (K,)."""
 
     mel: np.ndarray
     log_f0: np.ndarray
@@ -57,8 +57,6 @@ class Character:
 class SpeechMeasures:
     """The synthesis of a sentence against one take of it."""
 
-    heard: str
-    word_errors: int
     mcd: float
     log_f0_errors: np.ndarray
     log_f0_rmse: float
@@ -69,7 +67,7 @@ class SpeechMeasures:
     noise_floor_natural: float
     ending: float  # dB of the last 30 ms against the speech, and the recording's
     ending_natural: float
-    character: Character
+    statistics: SpeakerStatistics
 
 
 @dataclass(frozen=True)
@@ -82,16 +80,14 @@ class Rereading:
 
 @dataclass(frozen=True)
 class TakeMeasures:
-    """One take: what is heard in the recording, and its copy synthesis and the synthesis where there is one."""
+    """One take, its copy synthesis and the synthesis of its sentence, where there are these."""
 
     id: str
     speaker: str
     text: str
     share: float  # takes of a sentence share its weight
-    words: int
-    heard: str
-    word_errors: int
-    character: Character
+    judged: dict[str, Judged]  # by `judges.RECORDINGS`, COPIES, SYNTHESIS
+    statistics: SpeakerStatistics
     quality: Quality | None
     speech: SpeechMeasures | None
     rereading: Rereading | None = None  # where the sentence was recorded more than once
@@ -130,29 +126,26 @@ def load_as_recorded(take: Take, gain: float) -> Features:
 
 
 def measure_sentence(sentence: Sentence) -> list[TakeMeasures]:
-    """Measure every take of a sentence. What the recognizer hears in the synthesis, one for all, is asked once."""
+    """Measure and judge every take of a sentence. The synthesis, one for all takes, is judged once."""
     first = sentence.takes[0].speech
     spoken = read_audio(first) if first else None
-    heard = recognize(spoken) if spoken is not None else ""
-    measured = []
+    synthesis = {SYNTHESIS: judge(spoken, sentence.text)} if spoken is not None else {}
     recordings = [load_as_recorded(take, sentence.gain) for take in sentence.takes]
     rereadings = measure_rereadings(recordings) if spoken is not None else [None] * len(recordings)
+    measured = []
     for take, features, rereading in zip(sentence.takes, recordings, rereadings, strict=True):
-        natural_heard = recognize(features.audio) if spoken is not None else ""
-        errors, words = word_errors(sentence.text, natural_heard)
         copy = read_audio(take.copy) if take.copy else None
+        copied = {COPIES: judge(copy, sentence.text)} if copy is not None else {}
         measured.append(
             TakeMeasures(
                 id=take.id,
                 speaker=sentence.speaker,
                 text=sentence.text,
                 share=1.0 / len(sentence.takes),
-                words=words,
-                heard=natural_heard,
-                word_errors=errors,
-                character=Character(features.mel.mean(axis=0), features.log_f0[features.voiced]),
+                judged={RECORDINGS: judge(features.audio, sentence.text)} | copied | synthesis,
+                statistics=SpeakerStatistics(features.mel.mean(axis=0), features.log_f0[features.voiced]),
                 quality=copy_quality(features.audio, features.mel, copy) if copy is not None else None,
-                speech=measure_speech(sentence.text, features, spoken, heard) if spoken is not None else None,
+                speech=measure_speech(features, spoken) if spoken is not None else None,
                 rereading=rereading,
             )
         )
@@ -174,31 +167,29 @@ def measure_rereadings(takes: Sequence[Features]) -> list[Rereading | None]:
     return [Rereading(*np.mean(others, axis=0).tolist()) if others else None for others in found]
 
 
-def measure_speech(text: str, natural: Features, spoken: np.ndarray, heard: str) -> SpeechMeasures:
-    """Compare samples (S,) that say `text` with a recording of it."""
+def measure_speech(natural: Features, spoken: np.ndarray) -> SpeechMeasures:
+    """Compare samples (S,) with a recording of the same text."""
     frames = len(spoken) // AudioConfig().hop
     spoken = spoken[: frames * AudioConfig().hop]
     mel = np.array(log_mel(mx.array(spoken)[None])[0])  # (T, 80)
-    said, recorded = Contour(*extract_pitch(spoken)), Contour(np.exp(natural.log_f0), natural.voiced)
+    predicted, recorded = Contour(*extract_pitch(spoken)), Contour(np.exp(natural.log_f0), natural.voiced)
     first = mel_cepstrum(natural.audio, recorded.f0, recorded.voiced)  # (U, 35)
-    second = mel_cepstrum(spoken, said.f0, said.voiced)  # (T, 35)
+    second = mel_cepstrum(spoken, predicted.f0, predicted.voiced)  # (T, 35)
     path = align(first[:, 1:], second[:, 1:])
-    differences = log_f0_errors(recorded, said, path)
+    differences = log_f0_errors(recorded, predicted, path)
     longer = duration_error(len(natural.mel), frames)
     return SpeechMeasures(
-        heard=heard,
-        word_errors=word_errors(text, heard).errors,
         mcd=mel_cepstral_distortion(first, second, path),
         log_f0_errors=differences,
         log_f0_rmse=root_mean_square(differences),
-        voicing_error=voicing_error(recorded, said, path),
+        voicing_error=voicing_error(recorded, predicted, path),
         duration_error=longer,
         fault=find_fault(spoken, 1.0 + longer),
         noise_floor=noise_floor(spoken),
         noise_floor_natural=noise_floor(natural.audio),
         ending=ending_level(spoken),
         ending_natural=ending_level(natural.audio),
-        character=Character(mel.mean(axis=0), said.voiced_log_f0()),
+        statistics=SpeakerStatistics(mel.mean(axis=0), predicted.voiced_log_f0()),
     )
 
 

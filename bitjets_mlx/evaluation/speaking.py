@@ -27,17 +27,22 @@ class Speed(NamedTuple):
 
 
 def speak_sentences(voice: Voice, sentences: Sequence[Sentence]) -> Speed:
-    """Speak every sentence once, seed 0, and write it for each of its takes."""
+    """Speak every sentence once and write it for each of its takes."""
+    jobs = [(one.speaker, one.text, [take.speech for take in one.takes if take.speech]) for one in sentences]
+    return speak_texts(voice, jobs)
+
+
+def speak_texts(voice: Voice, jobs: Sequence[tuple[str, str, Sequence[Path]]]) -> Speed:
+    """Speak (speaker, text), seed 0, into the files of each."""
     seconds = samples = 0.0
-    voice.speak("Warming up.", speaker=sentences[0].speaker)
-    for sentence in progress(sentences, len(sentences), "speaking"):
+    voice.speak("Warming up.", speaker=jobs[0][0])
+    for speaker, text, paths in progress(jobs, len(jobs), "speaking"):
         began = time.perf_counter()
-        audio = voice.speak(sentence.text, speaker=sentence.speaker)
+        audio = voice.speak(text, speaker=speaker)
         seconds += time.perf_counter() - began
         samples += len(audio)
-        for take in sentence.takes:
-            if take.speech:
-                _write(take.speech, audio)
+        for path in paths:
+            _write(path, audio)
     return Speed(seconds, samples / voice.sample_rate)
 
 

@@ -1,4 +1,4 @@
-"""The measures of all clips as one table: a row a measure, a column a speaker."""
+"""Diagnostics of all clips as one table, a row for each measure and a column for each speaker; and the judges'."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -6,21 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from bitjets_mlx.evaluation import judges
 from bitjets_mlx.evaluation.artefacts import CLICK, CUT
-from bitjets_mlx.evaluation.intelligibility import bootstrap_interval, word_error_rate
 from bitjets_mlx.evaluation.pitch import root_mean_square
-from bitjets_mlx.evaluation.sentences import Character, SpeechMeasures, TakeMeasures
+from bitjets_mlx.evaluation.sentences import SpeakerStatistics, SpeechMeasures, TakeMeasures
 
 Row = dict[str, float | int | str]
 
 LABELS = {
     "clips": "recordings",
     "sentences": "sentences (takes of one share its weight)",
-    "wer_natural_percent": "WER of the recordings, %",
-    "wer_synthesis_percent": "WER of the synthesis, %",
-    "wer_added_points": "WER added by the synthesis, points",
-    "wer_added_low": "  95 % interval from",
-    "wer_added_high": "  to",
     "mcd_db": "mel-cepstral distortion, dB",
     "mcd_rereading_db": "  of two recordings of one sentence, where there are two",
     "log_f0_rmse": "log-F0 RMSE (mean over clips)",
@@ -51,8 +46,8 @@ LABELS = {
 def summarize(measured: Sequence[TakeMeasures], joins: Mapping[str, Sequence[float]] | None = None) -> dict[str, Row]:
     """One row of measures for each speaker, in the order they come. `joins`: `artefacts.join_click` of each, in dB."""
     speakers = list(dict.fromkeys(take.speaker for take in measured))
-    characters = {name: _character(take.character for take in _of(measured, name)) for name in speakers}
-    rows = {name: _speaker_row(_of(measured, name), characters) for name in speakers}
+    natural = {name: _statistics(take.statistics for take in _of(measured, name)) for name in speakers}
+    rows = {name: _speaker_row(_of(measured, name), natural) for name in speakers}
     for name, clicks in (joins or {}).items():
         rows[name] |= _joins(clicks)
     return rows
@@ -62,36 +57,18 @@ def _of(measured: Iterable[TakeMeasures], speaker: str) -> list[TakeMeasures]:
     return [take for take in measured if take.speaker == speaker]
 
 
-def _speaker_row(takes: list[TakeMeasures], natural: Mapping[str, Character]) -> Row:
+def _speaker_row(takes: list[TakeMeasures], natural: Mapping[str, SpeakerStatistics]) -> Row:
     share = np.array([take.share for take in takes])
     row: Row = {"clips": len(takes), "sentences": round(float(share.sum()))}
     speech = [take.speech for take in takes if take.speech]
     if len(speech) == len(takes):
-        row |= _word_errors(takes, speech) | _likeness(speech, share) | _pitch(takes, speech) | _sound(speech, share)
-        row |= _nearest(_character(one.character for one in speech), natural) | _rereadings(takes)
+        row |= _likeness(speech, share) | _pitch(takes, speech) | _sound(speech, share)
+        row |= _nearest(_statistics(one.statistics for one in speech), natural) | _rereadings(takes)
     copies = [take.quality for take in takes if take.quality]
     if len(copies) < len(takes):
         return row
     columns = zip(("pesq_wb", "stoi", "mel_l1"), zip(*copies, strict=True), strict=True)
     return row | {f"copy_{name}": _mean(values, share) for name, values in columns}
-
-
-def _word_errors(takes: list[TakeMeasures], speech: list[SpeechMeasures]) -> Row:
-    share = np.array([take.share for take in takes])
-    words = np.array([take.words for take in takes]) * share
-    natural = np.array([take.word_errors for take in takes]) * share
-    added = np.array([one.word_errors for one in speech]) * share - natural
-    groups = list(dict.fromkeys(take.text for take in takes))
-    index = np.array([groups.index(take.text) for take in takes])
-    by_sentence = [np.bincount(index, weights=values) for values in (added, words)]
-    low, high = bootstrap_interval(by_sentence[0], by_sentence[1])
-    return {
-        "wer_natural_percent": 100.0 * word_error_rate(natural, words),
-        "wer_synthesis_percent": 100.0 * word_error_rate(natural + added, words),
-        "wer_added_points": 100.0 * word_error_rate(added, words),
-        "wer_added_low": 100.0 * low,
-        "wer_added_high": 100.0 * high,
-    }
 
 
 def _likeness(speech: list[SpeechMeasures], share: np.ndarray) -> Row:
@@ -118,8 +95,8 @@ def _rereadings(takes: list[TakeMeasures]) -> Row:
 
 
 def _pitch(takes: list[TakeMeasures], speech: list[SpeechMeasures]) -> Row:
-    spread = np.concatenate([one.character.log_f0 for one in speech]).std()
-    natural = np.concatenate([take.character.log_f0 for take in takes]).std()
+    spread = np.concatenate([one.statistics.log_f0 for one in speech]).std()
+    natural = np.concatenate([take.statistics.log_f0 for take in takes]).std()
     return {
         "log_f0_rmse_pooled": root_mean_square(np.concatenate([one.log_f0_errors for one in speech])),
         "log_f0_deviation_ratio": float(spread / natural),
@@ -143,16 +120,16 @@ def _joins(clicks: Sequence[float]) -> Row:
     return {"joins": len(clicks), **worst, "clicks_at_joins": sum(click > CLICK for click in clicks)}
 
 
-def _nearest(own: Character, natural: Mapping[str, Character]) -> Row:
+def _nearest(own: SpeakerStatistics, natural: Mapping[str, SpeakerStatistics]) -> Row:
     by_mel = {name: np.linalg.norm(own.mel - other.mel) for name, other in natural.items()}
     by_f0 = {name: abs(own.log_f0.mean() - other.log_f0.mean()) for name, other in natural.items()}
     return {"nearest_by_mel": min(by_mel, key=by_mel.__getitem__), "nearest_by_f0": min(by_f0, key=by_f0.__getitem__)}
 
 
-def _character(parts: Iterable[Character]) -> Character:
+def _statistics(parts: Iterable[SpeakerStatistics]) -> SpeakerStatistics:
     """The mean of the clips' mean mels, and all of their voiced frames."""
     known = list(parts)
-    return Character(np.mean([one.mel for one in known], axis=0), np.concatenate([one.log_f0 for one in known]))
+    return SpeakerStatistics(np.mean([one.mel for one in known], axis=0), np.concatenate([one.log_f0 for one in known]))
 
 
 def _mean(values: Sequence[float] | np.ndarray, share: np.ndarray) -> float:
@@ -162,19 +139,29 @@ def _mean(values: Sequence[float] | np.ndarray, share: np.ndarray) -> float:
     return float(np.average(array[known], weights=share[known])) if known.any() else float("nan")
 
 
+def judge_summaries(measured: Sequence[TakeMeasures]) -> dict[str, dict[str, judges.Summary]]:
+    """What the judges say of each speaker's recordings, copy synthesis and synthesis, those that there are."""
+    found = {}
+    for name in dict.fromkeys(take.speaker for take in measured):
+        takes = _of(measured, name)
+        natural = [take.judged[judges.RECORDINGS] for take in takes]
+        columns = {judges.RECORDINGS: judges.summarize(natural, natural)}
+        for kind in (judges.COPIES, judges.SYNTHESIS):
+            judged = [take.judged[kind] for take in takes if kind in take.judged]
+            if judged:
+                columns[kind] = judges.summarize(judged, natural)
+        found[name] = columns
+    return found
+
+
 def clip_rows(measured: Sequence[TakeMeasures]) -> list[dict[str, Any]]:
     """What was measured clip by clip, as plain JSON types."""
     rows = []
     for take in measured:
-        row: dict[str, Any] = {"id": take.id, "speaker": take.speaker, "text": take.text, "words": take.words}
+        row: dict[str, Any] = {"id": take.id, "speaker": take.speaker, "text": take.text}
+        row["judges"] = {kind: judges.plain(judged) for kind, judged in take.judged.items()}
         if take.speech:
-            row |= {"heard_natural": take.heard, "errors_natural": take.word_errors}
-            kept = {
-                name: value
-                for name, value in asdict(take.speech).items()
-                if name not in ("character", "log_f0_errors", "word_errors", "heard")
-            }
-            row |= {"heard": take.speech.heard, "errors": take.speech.word_errors, **kept}
+            row |= {k: v for k, v in asdict(take.speech).items() if k not in ("statistics", "log_f0_errors")}
         quality = take.quality._asdict() if take.quality else {}
         rows.append(row | {f"copy_{name}": value for name, value in quality.items()})
     return rows
