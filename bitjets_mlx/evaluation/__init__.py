@@ -1,1 +1,1 @@
-"""Measures of speech, one small module each. Needs the packages of requirements-quality.txt; nothing that speaks does."""
+"""Measures of speech, one module each. They need the packages of requirements-quality.txt; what speaks does not."""
