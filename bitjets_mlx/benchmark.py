@@ -49,7 +49,7 @@ def _kernels(options: argparse.Namespace) -> dict[str, Any]:
 def _print_cost(voice: Path, tokens: int, frames: int) -> None:
     from bitjets_mlx.benchmarking.cost import tables
     from bitjets_mlx.config import AcousticConfig
-    from bitjets_mlx.voice.folder import read_config
+    from bitjets_mlx.voice.voice_config import read_config
 
     acoustic = read_config(voice).acoustic
     if not isinstance(acoustic, AcousticConfig) or not acoustic.ternary or min(tokens, frames) < 1:

@@ -1,11 +1,61 @@
-"""Writing files so that a crash or a full disk leaves the old file or none, never half of one."""
+"""Files: JSON read within bounds; writing that a crash or a full disk leaves undone, never half done."""
 
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from bitjets_mlx.errors import BitjetsError
+
+LARGEST_JSON = 16 << 20  # bytes
+DEEPEST_JSON = 50
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; BitjetsError where it is larger than 16 MB, deeper than 50, or not JSON.
+
+    A file that is not there is the system's own FileNotFoundError or NotADirectoryError: what that means differs.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_JSON + 1)
+        if len(data) > LARGEST_JSON:
+            raise ValueError(f"it is larger than {LARGEST_JSON >> 20} MB")
+        values = json.loads(data.decode())
+        _check_depth(values)
+        return values
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except RecursionError:
+        reason = f"it is nested deeper than {DEEPEST_JSON}"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except ValueError as error:
+        reason = str(error)
+    raise BitjetsError(f"{path} cannot be read as JSON ({reason}): is it the right file, and whole?")
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON with one value a line, whole or not at all."""
+    atomic_write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())
+
+
+def _check_depth(values: Any) -> None:
+    level = [values]
+    for _ in range(DEEPEST_JSON):
+        level = [
+            item
+            for value in level
+            if isinstance(value, dict | list)
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return
+    raise RecursionError
 
 
 @contextmanager

@@ -29,31 +29,24 @@ from bitjets_mlx.config import (
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.data.rare_symbols import substitutes
 from bitjets_mlx.errors import BitjetsError, run_command
-from bitjets_mlx.files import atomic_folder, atomic_write_bytes
+from bitjets_mlx.files import read_json
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.calibrate import calibrate
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
 from bitjets_mlx.training.settings import JOINT, model_of
 from bitjets_mlx.vocoder.quantized import quantized
 from bitjets_mlx.vocoder.storage import pack_integers
-from bitjets_mlx.voice.folder import (
+from bitjets_mlx.voice.arrays import Tree, half, named_arrays, pack_acoustic
+from bitjets_mlx.voice.folder import read_vocoder, write_voice
+from bitjets_mlx.voice.voice_config import (
     ACOUSTIC_FILE,
     CONFIG_FILE,
     TRAINABLE_FILE,
     VOCODER_FILE,
-    Tree,
     VoiceConfig,
-    half,
-    named_arrays,
-    pack_acoustic,
-    read_acoustic,
     read_config,
-    read_trainable,
-    read_vocoder,
-    write_config,
 )
-from bitjets_mlx.voice.model_card import trainable_card, voice_card
-from bitjets_mlx.voice.weights_file import Arrays, read_weights, write_weights
+from bitjets_mlx.voice.weights_file import Arrays, read_weights
 
 
 def main() -> None:
@@ -71,14 +64,14 @@ def main() -> None:
     if arguments.trainable and arguments.acoustic is None:
         raise BitjetsError("--trainable keeps the acoustic model's latent weights: give --acoustic RUN too.")
     notes = _read_text(arguments.notes) if arguments.notes else ""
-    measured = _read_json(arguments.measured) if arguments.measured else None
+    measured = read_json(Path(arguments.measured)) if arguments.measured else None
     acoustic = acoustic_part(Path(arguments.acoustic)) if arguments.acoustic else None
     vocoder = vocoder_part(Path(arguments.vocoder)) if arguments.vocoder else None
-    write_voice(output, acoustic, vocoder, notes, measured)
+    write_parts(output, acoustic, vocoder, notes, measured)
     _say_sizes(output)
     if arguments.trainable and acoustic is not None:
         sister = output.with_name(f"{output.name}_trainable")
-        write_trainable(sister, acoustic, notes)
+        write_voice(sister, acoustic.config, {TRAINABLE_FILE: half(named_arrays(acoustic.tree))}, notes)
         _say_sizes(sister)
 
 
@@ -91,30 +84,21 @@ class Part:
     arrays: Arrays = field(default_factory=dict)
 
 
-def write_voice(
+def write_parts(
     folder: Path, acoustic: Part | None, vocoder: Part | None, notes: str = "", measured: Any = None
 ) -> None:
-    """Write a voice folder of an acoustic part, a vocoder part, or both, and read it back before it counts."""
+    """Write a voice folder of an acoustic part, a vocoder part, or both."""
     _check_fit(acoustic, vocoder)
     parts = [part.config for part in (acoustic, vocoder) if part]
     config = replace(parts[0], vocoder=parts[-1].vocoder, origin=parts[0].origin | parts[-1].origin)
     if parts[-1].audio != config.audio:
         config = replace(config, vocoder_audio=parts[-1].audio)
     files = {}
-    with atomic_folder(folder) as scratch:
-        if acoustic is not None and config.acoustic is not None:
-            arrays = pack_acoustic(config.acoustic, acoustic.tree)
-            files[ACOUSTIC_FILE] = write_weights(scratch / ACOUSTIC_FILE, arrays)
-        if vocoder is not None:
-            files[VOCODER_FILE] = write_weights(scratch / VOCODER_FILE, vocoder.arrays)
-        write_config(scratch, replace(config, files=files))
-        config = read_config(scratch)
-        if acoustic is not None:
-            read_acoustic(scratch, config)
-        if vocoder is not None:
-            read_vocoder(scratch, config)
-        card = voice_card(folder.name, scratch, config, notes, measured)
-        atomic_write_bytes(scratch / "README.md", card.encode())
+    if acoustic is not None and config.acoustic is not None:
+        files[ACOUSTIC_FILE] = pack_acoustic(config.acoustic, acoustic.tree)
+    if vocoder is not None:
+        files[VOCODER_FILE] = vocoder.arrays
+    write_voice(folder, config, files, notes, measured)
 
 
 def _check_fit(acoustic: Part | None, vocoder: Part | None) -> None:
@@ -127,16 +111,6 @@ def _check_fit(acoustic: Part | None, vocoder: Part | None) -> None:
             f"the vocoder reads {read} channels and is given {said}: one of the two knows only a decoder's states. "
             "Give --joint RUN, the run that both come from."
         )
-
-
-def write_trainable(folder: Path, acoustic: Part, notes: str = "") -> None:
-    """Write the `_trainable` sister: latent weights and aligner as fp16."""
-    with atomic_folder(folder) as scratch:
-        sha256 = write_weights(scratch / TRAINABLE_FILE, half(named_arrays(acoustic.tree)))
-        write_config(scratch, replace(acoustic.config, files={TRAINABLE_FILE: sha256}))
-        read_trainable(scratch)
-        card = trainable_card(folder.name, acoustic.config, notes)
-        atomic_write_bytes(scratch / "README.md", card.encode())
 
 
 def acoustic_part(run: Path) -> Part:
@@ -231,13 +205,6 @@ def _read_text(path: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BitjetsError(f"{path} cannot be read ({error}).") from None
-
-
-def _read_json(path: str) -> Any:
-    try:
-        return json.loads(_read_text(path))
-    except ValueError:
-        raise BitjetsError(f"{path} is no JSON: give what `bitjets_mlx.evaluate --json` wrote.") from None
 
 
 def _say_sizes(folder: Path) -> None:

@@ -13,7 +13,8 @@ from bitjets_mlx.acoustic import build_acoustic
 from bitjets_mlx.ternary.layers import BitConv1d
 from bitjets_mlx.vocoder import build_vocoder
 from bitjets_mlx.vocoder.quantized import LAST_LAYERS
-from bitjets_mlx.voice.folder import named_arrays, read_config
+from bitjets_mlx.voice.arrays import named_arrays
+from bitjets_mlx.voice.voice_config import read_config
 
 ACOUSTIC = {"full-precision": ("full precision", 16.0), "4": ("4 bit", 4.0), "ternary": ("ternary", 1.6)}
 VOCODER = {

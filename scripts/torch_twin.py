@@ -191,7 +191,7 @@ class TorchBitJets(nn.Module):
         self.speaker_embedding = nn.Embedding(config.speakers, width)
         self.position_scale = nn.Parameter(torch.full((2,), 0.3))
         self.encoder = nn.ModuleList(FftBlock(config, config.dropout) for _ in range(config.encoder_layers))
-        self.duration, self.pitch, self.energy = (VariancePredictor(config, s) for s in config.predictor_shapes)
+        self.duration, self.pitch, self.energy = (VariancePredictor(config, s) for s in config.predictors)
         self.pitch_embedding = nn.Linear(1, width)
         self.energy_embedding = nn.Linear(1, width)
         self.decoder = nn.ModuleList(FftBlock(config, config.decoder_dropout) for _ in range(config.decoder_layers))

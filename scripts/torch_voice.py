@@ -102,7 +102,7 @@ class TorchAcoustic:
         )
         self.predictors = {
             name: [BitConv1d(weights, f"{name}.layers.{i}") for i in range(layers)]
-            for name, (_, layers, _) in zip(("duration", "pitch", "energy"), config["predictor_shapes"], strict=True)
+            for name, (_, layers, _) in zip(("duration", "pitch", "energy"), config["predictors"], strict=True)
         }
         self.pitch_reads = config["pitch_reads"]
         self.positions = sinusoids(4096, config["width"])

@@ -36,7 +36,7 @@ CONFIG = AcousticConfig(
     feed_forward=24,
     encoder_layers=2,
     decoder_layers=2,
-    predictor_width=12,
+    predictors=((12, 2, 3),) * 3,
     aligner_width=8,
 )
 TOKENS, FRAMES = (7, 4, 5), (20, 13, 17)

@@ -63,7 +63,7 @@ def test_costs_are_those_of_the_voice(capsys: pytest.CaptureFixture[str]) -> Non
     assert "| attention in | 5 | gemv | 1 x 192 x 576 |" in printed
     assert "80 after" in printed  # 40 layers, two launches each
     config = AcousticConfig(symbols=5, speakers=1, width=4, feed_forward=6, kernel=3, contract_kernel=1, n_mels=3)
-    count = cost.operations(replace(config, encoder_layers=1, decoder_layers=2, predictor_layers=0), 10, 20)
+    count = cost.operations(replace(config, encoder_layers=1, decoder_layers=2, predictors=((4, 0, 3),) * 3), 10, 20)
     block = 2 * (4 * 12 + 4 * 4 + 4 * 6 * 3 + 6 * 4)
     assert count.ternary == block * (10 + 2 * 20)
     assert count.attention == 2 * 2 * 4 * (10**2 + 2 * 20**2)
@@ -73,7 +73,7 @@ def test_costs_are_those_of_the_voice(capsys: pytest.CaptureFixture[str]) -> Non
 def test_costs_need_a_ternary_voice(tmp_path: Path) -> None:
     with pytest.raises(BitjetsError, match="at least 1"):
         main(["cost", "--frames", "0"])
-    with pytest.raises(BitjetsError, match="is no voice"):
+    with pytest.raises(BitjetsError, match="is not a voice folder"):
         main(["cost", "--voice", str(tmp_path)])
 
 
@@ -144,7 +144,7 @@ def test_a_program_that_is_not_there_or_says_nothing(tmp_path: Path, monkeypatch
 
 
 def test_a_contender_that_fails_is_named_with_its_last_words() -> None:
-    with pytest.raises(BitjetsError, match=r"ours failed: .*no voice"):
+    with pytest.raises(BitjetsError, match=r"ours failed: .*not a voice folder"):
         contenders.run(Contender("ours", "bitjets", job={"voice": "/none", "vocoder": "/none"}), ["a"], 0, 1)
 
 

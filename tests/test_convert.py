@@ -16,7 +16,7 @@ from bitjets_mlx import load_vocoder, load_voice
 from bitjets_mlx.config import TORCHAUDIO_MEL, AudioConfig
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.torch_import.conversion import Options, convert, write_converted
-from bitjets_mlx.voice.folder import read_config
+from bitjets_mlx.voice.voice_config import read_config
 from bitjets_mlx.voice.weights_file import read_weights, write_weights
 
 DATA = Path(__file__).parent / "data" / "torch"

@@ -14,7 +14,7 @@ import pytest
 from bitjets_mlx import load_voice
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.torch_import.conversion import Options, convert, write_converted
-from bitjets_mlx.voice.folder import read_config
+from bitjets_mlx.voice.voice_config import read_config
 
 DATA = Path(__file__).parent / "data" / "torch"
 FILES = {"bitjets": "bitjets_late.pth", "hifigan": "hifigan_v3_old.pt", "espnet-jets": "jets.pth"}

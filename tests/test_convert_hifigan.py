@@ -15,7 +15,8 @@ from torch_reference.known_numbers import known_discriminators, known_hifigan, k
 from bitjets_mlx import load_vocoder
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.torch_import.conversion import Options, convert, write_converted
-from bitjets_mlx.voice.folder import read_config, read_discriminators
+from bitjets_mlx.voice.folder import read_discriminators
+from bitjets_mlx.voice.voice_config import read_config
 from bitjets_mlx.voice.weights_file import Arrays, write_weights
 
 DATA = Path(__file__).parent / "data" / "torch"

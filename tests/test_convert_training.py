@@ -15,13 +15,14 @@ from bitjets_mlx.audio.spectrogram import log_mel
 from bitjets_mlx.config import TORCHAUDIO_MEL, AudioConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.data.respelled import as_read
-from bitjets_mlx.pack import acoustic_part, write_voice
+from bitjets_mlx.pack import acoustic_part, write_parts
 from bitjets_mlx.text.spelled import CHARACTERS
 from bitjets_mlx.torch_import.conversion import Options, convert, write_converted
 from bitjets_mlx.torch_import.convolution import take_weight
 from bitjets_mlx.torch_import.source import Source
 from bitjets_mlx.training.runs import load_run_config, run_weights
-from bitjets_mlx.voice.folder import read_config, read_discriminators, read_trainable, read_vocoder
+from bitjets_mlx.voice.folder import read_discriminators, read_trainable, read_vocoder
+from bitjets_mlx.voice.voice_config import read_config
 from bitjets_mlx.voice.weights_file import write_weights
 
 DATA = Path(__file__).parent / "data" / "torch"
@@ -63,7 +64,7 @@ def test_bitjets_trains_on(tmp_path: Path) -> None:
     after = dict(tree_flatten(run_weights(tmp_path / "run", "model")[1]))
     assert not mx.array_equal(before["encoder.0.conv.weight"], after["encoder.0.conv.weight"])
     assert any(name.startswith("aligner.") for name in after)
-    write_voice(tmp_path / "packed", acoustic_part(tmp_path / "run"), None)
+    write_parts(tmp_path / "packed", acoustic_part(tmp_path / "run"), None)
     assert load_voice(tmp_path / "packed").predict("hello there").mel.shape[1] == 80
     resumed = run_train(data, tmp_path / "run", "acoustic", *options, "--resume")
     assert resumed.returncode == 0, resumed.stderr
@@ -101,7 +102,7 @@ def test_ternary_jets_trains_on(tmp_path: Path) -> None:
     for name in ("encoder.0.expand.weight", "decoder.1.attention.qkv.weight", "projection.weight"):
         moved = float(mx.max(mx.abs(before[name] - after[name])))
         assert 0.0 < moved < 0.2, name  # trained on, and not begun anew
-    write_voice(tmp_path / "packed", acoustic_part(tmp_path / "run"), None)
+    write_parts(tmp_path / "packed", acoustic_part(tmp_path / "run"), None)
     voice = load_voice(tmp_path / "packed")
     assert voice.config.acoustic.ternary and voice.speakers == ("anna", "ben")  # type: ignore[union-attr]
     assert len(voice.speak(phonemes=["HH", "AH0", "L", "OW1"], speaker="ben")) > 0

@@ -14,7 +14,7 @@ from bitjets_mlx.ternary import cpu
 from bitjets_mlx.ternary.matmul import RMS_EPS, VARIABLE, scaled_taps, tap_sums
 from bitjets_mlx.ternary.quantize import int8_activations
 from bitjets_mlx.voice import load_voice
-from bitjets_mlx.voice.folder import ternary_layers
+from bitjets_mlx.voice.arrays import ternary_layers
 
 pytestmark = pytest.mark.skipif(not cpu.available(), reason="needs x86-64 with AVX2 and a C compiler")
 

@@ -20,7 +20,7 @@ from bitjets_mlx.data.features import extract
 from bitjets_mlx.data.prepared import Clip, PreparedData, measure_statistics, write_prepared
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.evaluation import judges, resources, sentences, texts
-from bitjets_mlx.pack import vocoder_part, write_voice
+from bitjets_mlx.pack import vocoder_part, write_parts
 from bitjets_mlx.text import phonemize
 from bitjets_mlx.text.symbols import SYMBOLS
 
@@ -132,7 +132,7 @@ def test_a_vocoder_folder_gets_the_vocoders_measures(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "vocoder"
-    write_voice(folder, None, vocoder_part(vocoder_run(tmp_path / "run", HARMONIC)))
+    write_parts(folder, None, vocoder_part(vocoder_run(tmp_path / "run", HARMONIC)))
     file = tmp_path / "table.json"
     evaluate.main(options(folder, prepared, "--limit", "1", "--json", str(file)))
     row = json.loads(file.read_text())["speakers"]["anna"]
@@ -193,7 +193,7 @@ def without_package(given: list[str], _: Path, monkeypatch: pytest.MonkeyPatch) 
     ("change", "sentence"),
     [
         (without_package, r"pip install -r requirements-quality\.txt"),
-        (lambda given, folder, _: [*given, "--voice", str(folder / "none")], "no voice"),
+        (lambda given, folder, _: [*given, "--voice", str(folder / "none")], "not a voice folder"),
         (lambda given, folder, _: [*given, "--data", str(folder)], "no prepared data"),
         (lambda given, folder, _: [*given, "--speaker", "carl"], "no speaker 'carl': take anna or ben"),
         (lambda given, folder, _: [*given, "--texts", str(folder)], "either --data PREPARED"),
@@ -222,7 +222,7 @@ def test_clips_of_strangers_are_refused(voice: Path, prepared: Path, tmp_path: P
 
 
 def test_a_broken_voice_is_named_with_what_generate_said(tmp_path: Path) -> None:
-    with pytest.raises(BitjetsError, match=r"`generate` failed with .*no voice"):
+    with pytest.raises(BitjetsError, match=r"`generate` failed with .*not a voice folder"):
         resources.cold_start(tmp_path / "none", "anna", tries=1)
 
 

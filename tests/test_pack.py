@@ -22,7 +22,9 @@ from bitjets_mlx.ternary.packing import packed_size, unpack_base3
 from bitjets_mlx.ternary.quantize import ternary_weights
 from bitjets_mlx.training.checkpoints import save_checkpoint
 from bitjets_mlx.training.runs import check_same_shapes, run_weights
-from bitjets_mlx.voice.folder import named_arrays, read_config, read_trainable, ternary_layers
+from bitjets_mlx.voice.arrays import named_arrays, ternary_layers
+from bitjets_mlx.voice.folder import read_trainable
+from bitjets_mlx.voice.voice_config import read_config
 from bitjets_mlx.voice.weights_file import read_weights, write_weights
 
 
@@ -199,7 +201,7 @@ def test_wrong_sources_are_refused(runs: Path, tmp_path: Path) -> None:
     assert "give --acoustic RUN too" in refused("--vocoder", runs / "vocoder", "--trainable", *out)
     assert "cannot be read" in refused("--vocoder", runs / "vocoder", "--notes", tmp_path / "none", *out)
     (tmp_path / "not.json").write_text("{")
-    assert "no JSON" in refused("--vocoder", runs / "vocoder", "--measured", tmp_path / "not.json", *out)
+    assert "cannot be read as JSON" in refused("--vocoder", runs / "vocoder", "--measured", tmp_path / "not.json", *out)
     assert not (tmp_path / "v").exists()
 
 
@@ -248,16 +250,23 @@ TRITS = "encoder.0.expand.trits"
         (lambda f: set_config(f, "format", value=99), "format 99"),
         (lambda f: set_config(f, "surprise", value=1), "unknown keys"),
         (lambda f: set_config(f, "files", value={}), "does not list"),
-        (lambda f: set_config(f, "files", value=3), "must be objects"),
+        (lambda f: set_config(f, "files", value=3), "must be an object"),
         (lambda f: set_config(f, "substitutes", value={"?": "full stop"}), "contradicts itself"),
         (lambda f: set_config(f, "speakers", value=["anna"]), "contradicts itself"),
-        (lambda f: set_config(f, "statistics", "log_f0_std", 0, value=float("nan")), "contradicts itself"),
-        (lambda f: set_config(f, "statistics", "log_f0_std", 0, value="1"), "contradicts itself"),
+        (lambda f: set_config(f, "statistics", "log_f0_std", 0, value=float("nan")), "must be a finite number"),
+        (lambda f: set_config(f, "statistics", "log_f0_std", 0, value="1"), "must be a number"),
         (lambda f: set_config(f, "acoustic", "width", value=64), "does not belong to the model"),
-        (lambda f: set_config(f, "acoustic", "width", value="wide"), "describes no model"),
-        (lambda f: set_config(f, "acoustic", "kernel", value=4), "describes no model"),
-        (lambda f: set_config(f, "vocoder", "kind", value="magic"), "unknown vocoder 'magic'"),
+        (lambda f: set_config(f, "acoustic", "width", value="wide"), "must be a whole number"),
+        (lambda f: set_config(f, "acoustic", "kernel", value=4), "must be odd"),
+        (lambda f: set_config(f, "vocoder", "kind", value="magic"), "must be of kind harmonic or hifigan"),
         (lambda f: set_config(f, "vocoder", value=7), "must be an object"),
+        (lambda f: set_config(f, "vocoder", "layers", value=10**9), "must be from 0 to 100"),
+        (lambda f: set_config(f, "acoustic", "decoder_layers", value=2**31), "must be from 0 to 100"),
+        (lambda f: set_config(f, "acoustic", "heads", value=3), "multiple of 3 heads"),
+        (lambda f: set_config(f, "origin", value={"acoustic": 3}), "must be an object"),
+        (lambda f: (f / "config.json").write_text("[" * 10**6), "nested deeper than 50"),
+        (lambda f: (f / "config.json").write_text("[" * 60 + "]" * 60), "nested deeper than 50"),
+        (lambda f: (f / "config.json").write_text(" " * (17 << 20)), "larger than 16 MB"),
         (lambda f: set_config(f, "audio", "hop", value=200), "other audio conventions"),
         (lambda f: edited(f / "acoustic.safetensors", lambda a: a[TRITS].__setitem__(3, 250)), "no base-3 packing"),
         (

@@ -16,7 +16,9 @@ from bitjets_mlx.audio.pitch import extract_pitch
 from bitjets_mlx.evaluation.memory import peak_memory
 from bitjets_mlx.ternary.packing import packed_size
 from bitjets_mlx.voice import Voice
-from bitjets_mlx.voice.folder import named_arrays, read_config, read_trainable, ternary_layers
+from bitjets_mlx.voice.arrays import named_arrays, ternary_layers
+from bitjets_mlx.voice.folder import read_trainable
+from bitjets_mlx.voice.voice_config import read_config
 from bitjets_mlx.voice.weights_file import read_weights
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -30,9 +30,9 @@ def test_the_export_expands_the_trits(tmp_path: Path) -> None:
 def test_a_vocoder_without_a_voice_is_refused(tmp_path: Path) -> None:
     from tiny_voice import vocoder_run
 
-    from bitjets_mlx.pack import vocoder_part, write_voice
+    from bitjets_mlx.pack import vocoder_part, write_parts
 
-    write_voice(tmp_path / "vocoder", None, vocoder_part(vocoder_run(tmp_path / "run", HIFIGAN)))
+    write_parts(tmp_path / "vocoder", None, vocoder_part(vocoder_run(tmp_path / "run", HIFIGAN)))
     with pytest.raises(BitjetsError, match="BitJETS of ours"):
         export_for_torch(tmp_path / "vocoder", tmp_path / "vocoder", tmp_path)
 

@@ -335,6 +335,7 @@ def test_a_pitch_predictor_that_reads_something_else_begins_anew(
 
 def test_new_acoustic_models_predict_pitch_from_phonemes() -> None:
     assert new_acoustic(2).pitch_reads == "phonemes" and new_acoustic(2).speakers == 2
+    assert new_acoustic(2).predictors == ((192, 2, 3), (64, 4, 9), (192, 2, 3))
 
 
 def test_init_from_a_trainable_folder(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.vocoder import build_vocoder
 from bitjets_mlx.vocoder.quantized import TERNARY, quantized
 from bitjets_mlx.vocoder.storage import pack_integers, packed_shapes, unpack_integers
-from bitjets_mlx.voice.folder import parameter_shapes, read_config, write_config
+from bitjets_mlx.voice.arrays import parameter_shapes
+from bitjets_mlx.voice.voice_config import read_config, write_config
 from bitjets_mlx.voice.weights_file import read_weights, write_weights
 
 

@@ -16,7 +16,7 @@ from bitjets_mlx.audio.joins import CEILING, HOP, LAST_TAIL_FRAMES, LEAD_FRAMES,
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training.runs import run_weights
 from bitjets_mlx.voice import LONGEST_PIECE, Style, Voice, text_to_phonemes
-from bitjets_mlx.voice.folder import named_arrays, ternary_layers
+from bitjets_mlx.voice.arrays import named_arrays, ternary_layers
 
 TEXT = "The birch canoe slid on the smooth planks."
 TWO = "Hello there. How are you today?"

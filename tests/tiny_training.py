@@ -34,8 +34,7 @@ ACOUSTIC = AcousticConfig(
     feed_forward=24,
     encoder_layers=1,
     decoder_layers=1,
-    predictor_width=16,
-    predictor_layers=1,
+    predictors=((16, 1, 3),) * 3,
     aligner_width=8,
 )
 ACOUSTIC_TRAINING = AcousticTraining(

@@ -10,7 +10,7 @@ import numpy as np
 from bitjets_mlx.acoustic.model import BitJets
 from bitjets_mlx.config import AcousticConfig, AudioConfig, FeatureStatistics, HarmonicConfig, HifiganConfig
 from bitjets_mlx.data.prepared import Clip, write_prepared
-from bitjets_mlx.pack import acoustic_part, vocoder_part, write_voice
+from bitjets_mlx.pack import acoustic_part, vocoder_part, write_parts
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.checkpoints import save_checkpoint
 from bitjets_mlx.training.runs import RunConfig, save_run_config
@@ -118,5 +118,5 @@ def tiny_voice(folder: Path, vocoder: HarmonicConfig | HifiganConfig | None = HA
     """A packed voice in FOLDER/tiny, and the runs it comes from in FOLDER/acoustic and FOLDER/vocoder."""
     acoustic = acoustic_part(acoustic_run(folder / "acoustic"))
     sounding = vocoder_part(vocoder_run(folder / "vocoder", vocoder)) if vocoder else None
-    write_voice(folder / "tiny", acoustic, sounding)
+    write_parts(folder / "tiny", acoustic, sounding)
     return folder / "tiny"

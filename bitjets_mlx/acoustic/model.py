@@ -54,7 +54,7 @@ class BitJets(nn.Module):
         feed_forward = config.feed_forward, config.decoder_feed_forward or config.feed_forward
         self.encoder = [FftBlock(config, feed_forward[0], config.dropout) for _ in range(config.encoder_layers)]
         self.duration, self.pitch, self.energy = (
-            VariancePredictor(config, shape, config.predictor_dropout) for shape in config.predictor_shapes
+            VariancePredictor(config, shape, config.predictor_dropout) for shape in config.predictors
         )
         self.pitch_embedding = _variance_embedding(config)
         self.energy_embedding = _variance_embedding(config)

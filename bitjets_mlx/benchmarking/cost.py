@@ -52,7 +52,7 @@ def ternary_layers(config: AcousticConfig, tokens: int, frames: int) -> list[Lay
             Layer(f"{side}: expand", times, rows, width, hidden, config.kernel, relu=True),
             Layer(f"{side}: contract", times, rows, hidden, width, config.contract_kernel, residual=True),
         ]
-    for narrow, count, kernel in config.predictor_shapes:
+    for narrow, count, kernel in config.predictors:
         for index in range(count):
             layers.append(Layer("predictors", 1, tokens, narrow if index else width, narrow, kernel, relu=True))
     return _together(layers)

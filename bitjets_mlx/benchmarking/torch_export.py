@@ -2,29 +2,22 @@
 
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mlx.utils import tree_flatten
 
-from bitjets_mlx.config import AcousticConfig, Calibration, HarmonicConfig
+from bitjets_mlx.acoustic import build_acoustic
+from bitjets_mlx.config import AcousticConfig, Calibration, HarmonicConfig, to_json
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.ternary.packing import unpack_base3
 from bitjets_mlx.vocoder.harmonic import envelope_matrix
 from bitjets_mlx.vocoder.noise import even_noise_table
-from bitjets_mlx.voice.folder import (
-    ACOUSTIC_FILE,
-    VoiceConfig,
-    build_acoustic,
-    parameter_shapes,
-    read_config,
-    read_vocoder,
-    read_weights,
-    ternary_layers,
-    vocoder_to_json,
-)
+from bitjets_mlx.voice.arrays import parameter_shapes, ternary_layers
+from bitjets_mlx.voice.folder import read_vocoder
+from bitjets_mlx.voice.voice_config import ACOUSTIC_FILE, VoiceConfig, read_config
+from bitjets_mlx.voice.weights_file import read_weights
 
 Arrays = dict[str, np.ndarray]
 
@@ -45,8 +38,8 @@ def export_for_torch(voice: Path, vocoder: Path, output: Path) -> None:
     if isinstance(sound.vocoder, HarmonicConfig):
         arrays |= {"envelope": envelope_matrix(sound.vocoder.n_mels), "noise": np.array(even_noise_table())}
     described = {
-        "acoustic": asdict(config.acoustic) | {"predictor_shapes": config.acoustic.predictor_shapes},
-        "vocoder": vocoder_to_json(sound.vocoder),
+        "acoustic": to_json(config.acoustic),
+        "vocoder": to_json(sound.vocoder),
         "lowest_mel": math.log(config.audio.log_floor),
         "speakers": _speakers(config),
         "symbols": list(config.symbols),

@@ -18,7 +18,7 @@ from bitjets_mlx.config import AcousticConfig, HarmonicConfig
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.native.processor import cpu_cores
 from bitjets_mlx.voice import load_voice
-from bitjets_mlx.voice.folder import VOCODER_FILE, VoiceConfig, read_config
+from bitjets_mlx.voice.voice_config import VOCODER_FILE, VoiceConfig, read_config
 
 FIRST = 1  # the text of about five seconds is the one that is spoken first
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"

@@ -17,7 +17,7 @@ from bitjets_mlx.data.progress import progress
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.evaluation import judge_table, judges, packages, resources, sentences, speaking, table, texts
 from bitjets_mlx.voice import FrameVocoder, load_vocoder, load_voice
-from bitjets_mlx.voice.folder import read_config
+from bitjets_mlx.voice.voice_config import read_config
 
 Known = dict[str, Any]
 

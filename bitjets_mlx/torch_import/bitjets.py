@@ -14,7 +14,7 @@ from bitjets_mlx.torch_import.characters import CharacterJets
 from bitjets_mlx.torch_import.convolution import take_plain, take_weight
 from bitjets_mlx.torch_import.source import PackedTensor, Source
 from bitjets_mlx.torch_import.tensor import Tensor
-from bitjets_mlx.voice.folder import layer_trits, parameter_shapes, ternary_layers
+from bitjets_mlx.voice.arrays import layer_trits, parameter_shapes, ternary_layers
 from bitjets_mlx.voice.weights_file import Arrays
 
 EMBEDDING = "encoder.embedding.weight"
@@ -83,7 +83,7 @@ def bitjets_config(source: Source, generation: str) -> CharacterConfig:
         decoder_layers=count(r"decoder\.layers\.(\d+)\."),
         predictor_layers=predictor,
         predictor_kernel=source.shape(f"{PREDICTOR}.0.bit_conv.weight")[2],
-        generation=generation,
+        generation=generation,  # type: ignore[arg-type]
     )
 
 

@@ -1,7 +1,6 @@
 """From a checkpoint to a folder: the right mapping, the report, the folder written whole, and a first sentence."""
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,26 +10,22 @@ import numpy as np
 from bitjets_mlx.audio.spectrogram import log_mel
 from bitjets_mlx.config import TORCHAUDIO_MEL, AudioConfig, HifiganConfig, identity_statistics
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.files import atomic_folder, atomic_write_bytes
 from bitjets_mlx.text.spelled import CHARACTERS
 from bitjets_mlx.torch_import.bitjets import bitjets_config, generation_by_name, map_bitjets
 from bitjets_mlx.torch_import.families import kind_of, open_source
 from bitjets_mlx.torch_import.hifigan import map_discriminators, map_generator, read_hifigan_config, recognized
 from bitjets_mlx.torch_import.source import Source, origin_of
 from bitjets_mlx.voice import FrameVocoder, Voice, load_vocoder, load_voice
-from bitjets_mlx.voice.folder import (
+from bitjets_mlx.voice.folder import read_vocoder, write_voice
+from bitjets_mlx.voice.voice_config import (
     ACOUSTIC_FILE,
     CONFIG_FILE,
     DISCRIMINATORS_FILE,
     VOCODER_FILE,
     VoiceConfig,
     read_config,
-    read_discriminators,
-    read_vocoder,
-    write_config,
 )
-from bitjets_mlx.voice.model_card import voice_card
-from bitjets_mlx.voice.weights_file import Arrays, read_weights, write_weights
+from bitjets_mlx.voice.weights_file import Arrays, read_weights
 
 SENTENCE = "Hello."
 SPEAKER = "default"
@@ -202,35 +197,27 @@ def _keep(converted: Converted, output: Path, old: VoiceConfig, name: str) -> No
 # -- writing, and a first sentence ---------------------------------------------------------------------------------
 
 
-def write_converted(output: Path, converted: Converted) -> Iterator[str]:
-    """Write the folder, read it back and speak with it before it counts; yields sentences on what was found."""
-    yield from converted.said
-    cache = mx.set_cache_limit(0)  # a converter needs no speed, and a large model has large buffers
-    try:
-        yield from _written(output, converted)
-    finally:
-        mx.set_cache_limit(cache)
+def write_converted(output: Path, converted: Converted) -> list[str]:
+    """Write the folder, read it back and speak with it before it counts; returns sentences on what was found."""
 
-
-def _written(output: Path, converted: Converted) -> Iterator[str]:
-    with atomic_folder(output) as scratch:
-        sha256 = {}
-        for name in list(converted.files):
-            sha256[name] = write_weights(scratch / name, converted.files.pop(name))  # two copies need not be there
-        write_config(scratch, replace(converted.config, files=sha256))
-        config = read_config(scratch)
-        read_discriminators(scratch, config)
+    def try_out(scratch: Path, config: VoiceConfig) -> None:
         if config.acoustic is not None:
             if config.vocoder is None:
-                yield "no vocoder: it speaks by Griffin-Lim, which sounds metallic, until --vocoder gives it one"
+                said.append("no vocoder: it speaks by Griffin-Lim, which sounds metallic, until --vocoder gives it one")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the same, with the name of a folder that will be gone
                 voice = load_voice(scratch)
-            yield _spoken(voice, converted.config)
+            said.append(_spoken(voice, config))
         elif config.vocoder is not None:
-            yield _sounded(load_vocoder(scratch))
-        card = voice_card(output.name, scratch, config, "", None)
-        atomic_write_bytes(scratch / "README.md", card.encode())
+            said.append(_sounded(load_vocoder(scratch)))
+
+    said = list(converted.said)
+    cache = mx.set_cache_limit(0)  # a converter needs no speed, and a large model has large buffers
+    try:
+        write_voice(output, converted.config, converted.files, try_out=try_out)
+    finally:
+        mx.set_cache_limit(cache)
+    return said
 
 
 def _spoken(voice: Voice, config: VoiceConfig) -> str:

@@ -5,14 +5,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bitjets_mlx.config import HIFIGAN_VERSIONS, AudioConfig, DiscriminatorConfig, HifiganConfig, hifigan_discriminators
+from bitjets_mlx.config import (
+    HIFIGAN_VERSIONS,
+    AudioConfig,
+    DiscriminatorConfig,
+    HifiganConfig,
+    from_json,
+    hifigan_discriminators,
+)
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.torch_import.convolution import take_plain, take_weight
 from bitjets_mlx.torch_import.foreign_values import shortened, whole_numbers
 from bitjets_mlx.torch_import.source import Shape, Source
 from bitjets_mlx.vocoder.discriminators import Discriminators
 from bitjets_mlx.vocoder.hifigan import HifiganGenerator
-from bitjets_mlx.voice.folder import parameter_shapes
+from bitjets_mlx.voice.arrays import parameter_shapes
 from bitjets_mlx.voice.weights_file import Arrays
 
 ARCHITECTURE = {  # and how deep its lists are nested
@@ -70,12 +77,8 @@ def read_hifigan_config(path: Path) -> tuple[HifiganConfig, AudioConfig]:
                 f"{path}: {name} is {getattr(audio, name)}, and voices here have {getattr(AudioConfig(), name)}: "
                 "take a vocoder of that."
             )
-    architecture = {name: _tuples(values[name]) for name in ARCHITECTURE}
-    return HifiganConfig(**architecture | {"resblock": str(values["resblock"])}), audio
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+    architecture = {name: values[name] for name in ARCHITECTURE} | {"resblock": str(values["resblock"])}
+    return from_json(HifiganConfig, architecture, str(path)), audio
 
 
 def recognized(source: Source, prefix: str) -> tuple[str, HifiganConfig]:

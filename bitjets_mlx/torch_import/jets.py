@@ -13,12 +13,12 @@ import numpy as np
 
 from bitjets_mlx.acoustic.model import BitJets
 from bitjets_mlx.config import AcousticConfig, AudioConfig, FeatureStatistics
-from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.torch_import.convolution import take_plain, take_weight
 from bitjets_mlx.torch_import.jets_config import acoustic_config, read_jets_config, vocoder_config
 from bitjets_mlx.torch_import.source import Shape, Source, origin_of
 from bitjets_mlx.vocoder.hifigan import HifiganGenerator
-from bitjets_mlx.voice.folder import ACOUSTIC_FILE, VOCODER_FILE, VoiceConfig, parameter_shapes
+from bitjets_mlx.voice.arrays import parameter_shapes
+from bitjets_mlx.voice.voice_config import ACOUSTIC_FILE, VOCODER_FILE, VoiceConfig
 from bitjets_mlx.voice.weights_file import Arrays
 
 BLOCK = (  # of encoder.encoders.N: ours -> theirs
@@ -38,11 +38,8 @@ def convert_jets(
     values, tokens = read_jets_config(path)
     prefix = "tts." if any(name.startswith("tts.") for name in source.tensors) else ""
     acoustic = acoustic_config(path, values, len(tokens))
-    vocoder = vocoder_config(values, acoustic.width)
-    try:
-        shapes = parameter_shapes(BitJets(acoustic)), parameter_shapes(HifiganGenerator(vocoder))
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise BitjetsError(f"{path} makes no model ({error}): does it belong to the checkpoint?") from None
+    vocoder = vocoder_config(path, values, acoustic.width)
+    shapes = parameter_shapes(BitJets(acoustic)), parameter_shapes(HifiganGenerator(vocoder))
     files = {
         ACOUSTIC_FILE: _map_acoustic(source, f"{prefix}generator.", shapes[0]),
         VOCODER_FILE: _map_vocoder(source, f"{prefix}generator.generator.", shapes[1]),

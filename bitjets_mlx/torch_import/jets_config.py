@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from bitjets_mlx.config import AcousticConfig, AudioConfig, HifiganConfig
+from bitjets_mlx.config import AcousticConfig, AudioConfig, HifiganConfig, from_json
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.torch_import.foreign_values import depth_of, shortened, whole_numbers
 
@@ -128,7 +128,7 @@ def acoustic_config(path: Path, values: dict[str, Any], symbols: int) -> Acousti
         tuple(values[f"{what}_predictor_{part}"] for part in ("chans", "layers", "kernel_size"))
         for what in ("duration", "pitch", "energy")
     )
-    return AcousticConfig(
+    found = dict(
         symbols=symbols,
         speakers=values["spks"] or 1,
         width=values["adim"],
@@ -139,7 +139,7 @@ def acoustic_config(path: Path, values: dict[str, Any], symbols: int) -> Acousti
         contract_kernel=contract,
         encoder_layers=values["elayers"],
         decoder_layers=values["dlayers"],
-        predictors=predictors,  # type: ignore[arg-type]
+        predictors=predictors,
         variance_kernel=values["pitch_embed_kernel_size"],
         ternary=False,
         norm="layer",
@@ -147,17 +147,19 @@ def acoustic_config(path: Path, values: dict[str, Any], symbols: int) -> Acousti
         least_frames=0,
         mel=False,
     )
+    return from_json(AcousticConfig, found, str(path))
 
 
-def vocoder_config(values: dict[str, Any], inputs: int) -> HifiganConfig:
+def vocoder_config(path: Path, values: dict[str, Any], inputs: int) -> HifiganConfig:
     """Of the HiFi-GAN inside, which reads `inputs` states a frame."""
-    return HifiganConfig(
+    found = dict(
         resblock="1" if values["generator_use_additional_convs"] else "2",
-        upsample_rates=tuple(values["generator_upsample_scales"]),
-        upsample_kernel_sizes=tuple(values["generator_upsample_kernel_sizes"]),
+        upsample_rates=values["generator_upsample_scales"],
+        upsample_kernel_sizes=values["generator_upsample_kernel_sizes"],
         upsample_initial_channel=values["generator_channels"],
-        resblock_kernel_sizes=tuple(values["generator_resblock_kernel_sizes"]),
-        resblock_dilation_sizes=tuple(map(tuple, values["generator_resblock_dilations"])),
+        resblock_kernel_sizes=values["generator_resblock_kernel_sizes"],
+        resblock_dilation_sizes=values["generator_resblock_dilations"],
         n_mels=inputs,
         hop_size=math.prod(values["generator_upsample_scales"]),
     )
+    return from_json(HifiganConfig, found, str(path))

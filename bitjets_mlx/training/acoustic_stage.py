@@ -37,7 +37,7 @@ from bitjets_mlx.training.batches import BatchPlan
 from bitjets_mlx.training.examples import Example
 from bitjets_mlx.training.optimize import Optimizer, Tree, learning_rate, leaves, scalar, tree_add
 from bitjets_mlx.training.shards import ShardPool, compiled, on_cpu, seeds_for
-from bitjets_mlx.voice.folder import ternary_layers
+from bitjets_mlx.voice.arrays import ternary_layers
 
 LOSSES = ("mel", "f0", "voicing", "duration", "pitch", "energy", "forward_sum", "binarisation")
 

@@ -31,7 +31,8 @@ from bitjets_mlx.training.optimize import Tree
 from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
 from bitjets_mlx.training.shards import on_cpu
 from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig, hifigan_training
-from bitjets_mlx.voice.folder import read_config, read_discriminators, read_trainable, read_vocoder, without_kind
+from bitjets_mlx.voice.folder import read_discriminators, read_trainable, read_vocoder
+from bitjets_mlx.voice.voice_config import read_config
 
 Half = AcousticConfig | CharacterConfig | HarmonicConfig | HifiganConfig
 Model = Half | JointConfig
@@ -129,7 +130,13 @@ def fresh_settings(stage: str, vocoder: str | None, data: PreparedData, init: st
 
 def new_acoustic(speakers: int) -> AcousticConfig:
     """The acoustic model that is trained where no weights to begin with say otherwise."""
-    return AcousticConfig(symbols=len(SYMBOLS), speakers=speakers, pitch_reads="phonemes")
+    return with_pitch_of_phonemes(AcousticConfig(symbols=len(SYMBOLS), speakers=speakers))
+
+
+def with_pitch_of_phonemes(model: AcousticConfig) -> AcousticConfig:
+    """With a pitch predictor that sees 16 phonemes to either side: what stands for stress, words and phrases."""
+    duration, _, energy = model.predictors
+    return dataclasses.replace(model, pitch_reads="phonemes", predictors=(duration, (64, 4, 9), energy))
 
 
 def vocoder_training(model: Model, judged: bool = False) -> VocoderTrainingConfig:
@@ -203,7 +210,8 @@ def _model_to_json(model: Model) -> dict[str, Any]:
     """A model's configuration with its kind; of a joint one with its halves'."""
     if isinstance(model, JointConfig):
         return {"kind": JOINT, "acoustic": _model_to_json(model.acoustic), "vocoder": _model_to_json(model.vocoder)}
-    return {"kind": KINDS[type(model)]} | to_json(model)
+    values: dict[str, Any] = to_json(model)
+    return values
 
 
 def model_of(config: RunConfig) -> Model:
@@ -220,7 +228,7 @@ def _half_from_json(values: Any) -> Half:
     kind = values.get("kind") if isinstance(values, dict) else None
     if kind not in MODELS:
         raise BitjetsError(f"the run's config.json names an unknown model {kind!r}: it is from another version.")
-    return from_json(MODELS[kind], without_kind(values))
+    return from_json(MODELS[kind], values)
 
 
 def data_fingerprint(data: PreparedData) -> str:
@@ -260,6 +268,8 @@ def flat(config: Model | Training) -> dict[str, Any]:
 def overridden(config: Any, options: Options) -> Any:
     """The configuration with those fields replaced that the command line names."""
     names = {field.name for field in dataclasses.fields(config)}
+    if options.get("pitch_reads") == "phonemes" and getattr(config, "pitch_reads", "phonemes") != "phonemes":
+        config = with_pitch_of_phonemes(config)
     return dataclasses.replace(config, **{name: value for name, value in options.items() if name in names})
 
 

@@ -11,7 +11,6 @@ import mlx.nn as nn
 import numpy as np
 
 from bitjets_mlx.config import HifiganConfig
-from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.ops.convolution import conv_transpose1d, prefers_matmul, same_conv1d
 from bitjets_mlx.vocoder import cpu
 from bitjets_mlx.vocoder.cpu_hifigan import PackedHifigan, supported
@@ -104,13 +103,6 @@ class HifiganGenerator(nn.Module):
     def __init__(self, config: HifiganConfig) -> None:
         super().__init__()
         self.config = config
-        if config.resblock not in ("1", "2"):
-            raise BitjetsError(f'HiFi-GAN has resblock "1" or "2", not {config.resblock!r}: mend its config.json.')
-        if math.prod(config.upsample_rates) != config.hop_size:
-            raise BitjetsError(
-                f"HiFi-GAN's upsample_rates {config.upsample_rates} must multiply to the hop of {config.hop_size}: "
-                "mend its config.json."
-            )
         block: type[ResBlock1] | type[ResBlock2] = ResBlock1 if config.resblock == "1" else ResBlock2
         channels = config.upsample_initial_channel
         self.conv_pre = Convolution(config.n_mels, channels, 7)

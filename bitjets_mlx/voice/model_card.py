@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from bitjets_mlx.acoustic import build_acoustic
 from bitjets_mlx.config import AcousticConfig, CharacterConfig
 from bitjets_mlx.ternary.packing import TRITS_A_BYTE
 from bitjets_mlx.vocoder import build_vocoder
 from bitjets_mlx.vocoder.storage import STEP
-from bitjets_mlx.voice.folder import ACOUSTIC_FILE, VoiceConfig, parameter_shapes
+from bitjets_mlx.voice.arrays import parameter_shapes, ternary_layers
+from bitjets_mlx.voice.voice_config import ACOUSTIC_FILE, VoiceConfig
 from bitjets_mlx.voice.weights_file import read_weights
 
 NOT_SAID = "Not recorded. Whoever packs the voice says it with `--notes FILE`."
@@ -105,9 +107,6 @@ def _contents(file: str, folder: Path, config: VoiceConfig) -> str:
 
 def count_ternary(config: AcousticConfig | CharacterConfig) -> int:
     """Ternary weights of an acoustic model."""
-    from bitjets_mlx.acoustic import build_acoustic
-    from bitjets_mlx.voice.folder import ternary_layers
-
     return sum(layer.weight.size for layer in ternary_layers(build_acoustic(config)).values())
 
 

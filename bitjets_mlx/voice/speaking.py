@@ -30,7 +30,8 @@ from bitjets_mlx.text.spelled import spell, spell_sentences
 from bitjets_mlx.text.symbols import GAP, PUNCTUATION, SYMBOLS
 from bitjets_mlx.vocoder import Vocoder
 from bitjets_mlx.vocoder.harmonic import HarmonicVocoder
-from bitjets_mlx.voice.folder import VoiceConfig, read_acoustic, read_config, read_vocoder
+from bitjets_mlx.voice.folder import read_acoustic, read_vocoder
+from bitjets_mlx.voice.voice_config import VoiceConfig, read_config
 
 Lexicon = Mapping[str, Sequence[str]]
 Decoded = tuple[np.ndarray, np.ndarray, np.ndarray]  # log mel (T, 80), log F0 in log Hz (T,), voicing (T,)

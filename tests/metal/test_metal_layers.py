@@ -17,7 +17,7 @@ from bitjets_mlx.ternary.layers import BitConv1d
 from bitjets_mlx.ternary.packing import unpack_codes
 from bitjets_mlx.ternary.quantize import int8_activations, ternary_weights
 from bitjets_mlx.voice import Voice, load_voice
-from bitjets_mlx.voice.folder import ternary_layers
+from bitjets_mlx.voice.arrays import ternary_layers
 
 VOICE = Path(__file__).resolve().parents[2] / "weights" / "duo"
 
@@ -211,7 +211,7 @@ def test_a_frame_costs_two_launches_a_layer(emulator: None, monkeypatch: pytest.
         feed_forward=32,
         encoder_layers=1,
         decoder_layers=1,
-        predictor_width=32,
+        predictors=((32, 2, 3),) * 3,
     )
     model = BitJets(config).eval()
     layers = ternary_layers(model)
