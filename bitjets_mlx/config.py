@@ -158,6 +158,11 @@ class CharacterConfig(Checked):
         return True
 
     @property
+    def least_frames(self) -> int:
+        """Of a token."""
+        return 1
+
+    @property
     def outputs(self) -> int:
         """Channels of what the vocoder reads."""
         return self.n_mels

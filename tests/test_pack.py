@@ -157,7 +157,7 @@ def test_a_vocoder_may_come_from_a_voice_and_stand_alone(runs: Path, tmp_path: P
     p = load_voice(runs / "tiny").predict("Hello.")
     same = load_vocoder(runs / "tiny")(p.mel, p.f0, p.voiced)
     assert np.array_equal(load_vocoder(tmp_path / "sound")(p.mel, p.f0, p.voiced), same)
-    with pytest.raises(BitjetsError, match="holds a vocoder and no voice"):
+    with pytest.raises(BitjetsError, match="is a vocoder folder"):
         load_voice(tmp_path / "sound")
 
 

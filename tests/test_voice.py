@@ -1,8 +1,10 @@
 """The public Python API: what it predicts and speaks, and that every control does what it says."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -14,8 +16,9 @@ from bitjets_mlx import load_vocoder, load_voice
 from bitjets_mlx.acoustic.model import BitJets
 from bitjets_mlx.audio.joins import CEILING, HOP, LAST_TAIL_FRAMES, LEAD_FRAMES, TAIL_FRAMES, limited
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.text import phonemize
 from bitjets_mlx.training.runs import run_weights
-from bitjets_mlx.voice import LONGEST_PIECE, Style, Voice, text_to_phonemes
+from bitjets_mlx.voice import Style, Voice
 from bitjets_mlx.voice.arrays import named_arrays, ternary_layers
 
 TEXT = "The birch canoe slid on the smooth planks."
@@ -181,13 +184,13 @@ def test_streaming_gives_the_sentences_of_speak(voice: Voice) -> None:
     assert np.array_equal(np.concatenate(pieces), voice.speak(TWO, "ben", speed=1.1, seed=5))
 
 
-def test_text_is_split_and_nothing_is_dropped() -> None:
+def test_text_is_split_and_nothing_is_dropped(voice: Voice) -> None:
     text = " ".join(f"Sentence number {n} is about the weather, and it says so." for n in range(1, 9))
     long = "We went on and on, " * 40 + "until night."
-    sentences = text_to_phonemes(f"{text} {long}")
+    sentences = voice.sentences(f"{text} {long}")
     assert len(sentences) > 10 and all(sentence[0] == sentence[-1] == " " for sentence in sentences)
     assert sum(sentence.count("AO1") + sentence.count("AA1") for sentence in sentences) >= 80  # "on and on"
-    assert max(map(len, sentences)) < 2 * LONGEST_PIECE
+    assert max(map(len, sentences)) < 2 * 180
 
 
 def test_a_sentence_rings_out_and_a_pause_follows(voice: Voice) -> None:
@@ -213,12 +216,19 @@ def test_joins_do_not_click(voice: Voice) -> None:
 
 def test_pauses_follow_the_punctuation_and_the_speed(voice: Voice) -> None:
     def pause(text: str, speed: float = 1.0) -> float:
-        phonemes = [text_to_phonemes(text)[0]] * 2
+        phonemes = voice.sentences(text)[:1] * 2
         (prediction, piece), _ = voice.utterances(phonemes, style=Style(speed=speed))
         return (len(piece) - HOP * len(prediction.mel)) / voice.sample_rate
 
     assert pause("Hello.") > pause("Hello;") > pause("Hello,") > 0.15
     assert pause("Hello.", 1.5) < pause("Hello.")
+
+
+def test_pauses_can_be_given(voice: Voice) -> None:
+    sentences = voice.sentences("One. Two. Three.")
+    plain = [len(samples) for _, samples in voice.utterances(sentences)]
+    given = [len(samples) for _, samples in voice.utterances(sentences, pauses=[1.5, None])]
+    assert given[0] - plain[0] == round((1.5 - 0.42) * voice.sample_rate) and given[1:] == plain[1:]
 
 
 def test_the_limiter_turns_peaks_down_and_nothing_else() -> None:
@@ -292,7 +302,7 @@ def test_hifigan_needs_only_the_mel(tmp_path: Path) -> None:
 
 def test_another_vocoder_can_be_put_in(tmp_path: Path, folder: Path) -> None:
     other = tiny_voice(tmp_path, HIFIGAN)
-    phonemes = text_to_phonemes("Hello.")[0]
+    phonemes = phonemize("Hello.")
     borrowed = load_voice(folder, vocoder=other).speak(phonemes=phonemes)
     assert np.array_equal(borrowed, load_voice(other).speak(phonemes=phonemes))
     assert not np.array_equal(borrowed, load_voice(folder).speak(phonemes=phonemes))
@@ -307,6 +317,66 @@ def test_without_a_vocoder_griffin_lim_speaks_and_says_so(tmp_path: Path) -> Non
     assert audio.shape == (HOP * len(p.mel),) and np.abs(audio).max() > 0
     with pytest.raises(BitjetsError, match="has no vocoder"):
         load_vocoder(folder)
+
+
+# -- what the API is given -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"text": 5}, "the text is 5: give a str"),
+        ({"text": b"Hello."}, "the text is b'Hello.': give a str"),
+        ({"text": ""}, "no text to speak"),
+        ({}, "no text to speak"),
+        ({"text": "Hello.", "speed": "fast"}, "speed is 'fast': give a number from 0.25 to 4"),
+        ({"text": "Hello.", "speed": None}, "speed is None"),
+        ({"text": "Hello.", "pitch": float("nan")}, "pitch is nan"),
+        ({"text": "Hello.", "energy": 10**30}, "energy is 1000"),
+        ({"text": "Hello.", "seed": 1.5}, "seed is 1.5: give a whole number"),
+        ({"text": "Hello.", "seed": -1}, "seed is -1"),
+        ({"text": "Hello.", "speaker": 0}, "no speaker 0"),
+        ({"text": "Hello.", "speaker": ["anna"]}, "no speaker"),
+        ({"text": "Hello.", "phonemes": ["HH"]}, "either a text or phonemes"),
+        ({"phonemes": "HH"}, "phonemes must be a list"),
+        ({"phonemes": 7}, "phonemes must be a list"),
+        ({"phonemes": [1, 2]}, "phonemes must be a list"),
+        ({"phonemes": []}, "phonemes must be a list"),
+        ({"phonemes": ["XX" * 10**6]}, "unknown symbol"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_answered(voice: Voice, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(BitjetsError, match=message) as caught:
+        voice.speak(**given)
+    assert len(str(caught.value)) < 300
+
+
+def test_numbers_of_numpy_are_numbers(voice: Voice) -> None:
+    plain = voice.speak(phonemes=["HH", "AH0"], speed=1.5, seed=3)
+    same = voice.speak(phonemes=["HH", "AH0"], speed=np.float32(1.5), seed=np.int64(3))  # type: ignore[arg-type]
+    assert np.array_equal(plain, same)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_is_told_why_it_cannot_speak(folder: Path) -> None:
+    code = (
+        "import os, sys, warnings, bitjets_mlx\n"
+        "from bitjets_mlx.errors import BitjetsError\n"
+        f"voice = bitjets_mlx.load_voice({str(folder)!r})\n"
+        "voice.speak('Hello.')\n"
+        "warnings.simplefilter('ignore')\n"
+        "if os.fork() == 0:\n"
+        f"    for use in (lambda: voice.speak('Hello.'), lambda: bitjets_mlx.load_voice({str(folder)!r})):\n"
+        "        try:\n"
+        "            use()\n"
+        "        except BitjetsError as error:\n"
+        "            print(error, flush=True)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "voice.speak('Hello.')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.count("was forked after a voice had been used") == 2
 
 
 # -- start-up --------------------------------------------------------------------------------------------------------

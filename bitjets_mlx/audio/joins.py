@@ -26,9 +26,14 @@ def held_edges(
 
 
 def finished_sentence(
-    samples: np.ndarray, phonemes: Sequence[str], last: bool, speed: float, sample_rate: int
+    samples: np.ndarray,
+    phonemes: Sequence[str],
+    last: bool,
+    speed: float,
+    sample_rate: int,
+    pause: float | None = None,
 ) -> np.ndarray:
-    """Fade the held edges of a sentence, limit its peaks, and append the pause that its punctuation asks for."""
+    """Fade the held edges of a sentence, limit its peaks, and append a pause: as its punctuation asks for, or given."""
     lead, tail = LEAD_FRAMES * HOP, (LAST_TAIL_FRAMES if last else TAIL_FRAMES) * HOP
     samples = limited(samples)
     samples[:lead] *= 0.5 - 0.5 * np.cos(np.pi * np.arange(lead) / lead, dtype=np.float32)
@@ -36,7 +41,8 @@ def finished_sentence(
     if last:
         return samples
     mark = next((symbol for symbol in reversed(phonemes) if symbol in PAUSES), ".")
-    silence = max(0, round(PAUSES[mark] / speed * sample_rate) - lead - tail)
+    seconds = PAUSES[mark] / speed if pause is None else pause
+    silence = max(0, round(seconds * sample_rate) - lead - tail)
     return np.concatenate([samples, np.zeros(silence, np.float32)])
 
 

@@ -3,7 +3,6 @@
 import warnings
 
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.text.sentences import split_sentences
 
 CHARACTERS = tuple("_abcdefghijklmnopqrstuvwxyz!?,. ")  # index = position; 0 pads
 
@@ -21,16 +20,3 @@ def spell(text: str) -> list[str]:
             stacklevel=2,
         )
     return known
-
-
-def spell_sentences(text: str, longest: int) -> list[list[str]]:
-    """The characters of every sentence; one with nothing speakable is left out if another has something."""
-    sentences, failure = [], None
-    for sentence in split_sentences(text, longest):
-        try:
-            sentences.append(spell(sentence))
-        except BitjetsError as error:
-            failure = failure or error
-    if not sentences:
-        raise failure or BitjetsError("there is no text to speak: give some words.")
-    return sentences
