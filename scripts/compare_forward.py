@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,11 @@ from torch_exact import exact
 from torch_voice import TorchAcoustic
 
 from bitjets_mlx import load_voice
+from bitjets_mlx.acoustic import blocks, model
 from bitjets_mlx.acoustic.model import whole_durations
 from bitjets_mlx.benchmarking.cost import operations
 from bitjets_mlx.benchmarking.torch_export import export_for_torch
+from bitjets_mlx.native.loader import library
 from bitjets_mlx.ternary import cpu
 from bitjets_mlx.ternary.matmul import RMS_EPS, VARIABLE
 from bitjets_mlx.voice import Voice
@@ -72,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(cpu_cores())
     packed, expanded, twin = held_for("cpu", options.voice), held_for("blas", options.voice), torch_twin(options.voice)
-    kernel = cpu.library()
+    kernel = library("speaking")
     assert kernel is not None
     print(f"{cpu_cores()} cores, MLX {mx.__version__} with {fast_blas()}, torch {torch.__version__}")
     print(f"packed: {kernel.bitjets_instructions().decode()}; load average {os.getloadavg()[0]:.1f} (0 is best)")
@@ -156,21 +158,27 @@ def in_turns(contenders: dict[str, Callable[[], object]], rounds: int) -> Times:
 
 def parts(run: Callable[[], object]) -> Times:
     """Seconds that the C kernels take in each of ten rounds, by what they do, and "whole"."""
-    names = {"bit_conv1d": "ternary layers", "self_attention": "attention", "gaussian_upsampling": "upsampling"}
+    timed = (
+        (cpu, "bit_conv1d", "ternary layers"),
+        (blocks, "attention", "attention"),
+        (model, "upsample", "upsampling"),
+    )
     times: Times = defaultdict(list)
     for _ in range(10):
         spent: dict[str, float] = defaultdict(float)
 
         def timing(name: str, function: Callable[..., Any], spent: dict[str, float] = spent) -> Callable[..., Any]:
-            def timed(*given: Any, **options: Any) -> Any:
+            def run_timed(*given: Any, **options: Any) -> Any:
                 begin = time.perf_counter()
                 made = function(*given, **options)
                 spent[name] += time.perf_counter() - begin
                 return made
 
-            return timed
+            return run_timed
 
-        with replaced(cpu, {name: timing(what, getattr(cpu, name)) for name, what in names.items()}):
+        with ExitStack() as changed:
+            for owner, name, what in timed:
+                changed.enter_context(replaced(owner, {name: timing(what, getattr(owner, name))}))
             timing("whole", run)()
         for name, seconds in spent.items():
             times[name].append(seconds)

@@ -20,8 +20,7 @@ import torch_voice
 from torch import Tensor
 from torch_voice import BitConv1d, FftBlock
 
-from bitjets_mlx.acoustic import model
-from bitjets_mlx.ternary import cpu
+from bitjets_mlx.acoustic import blocks, model
 from bitjets_mlx.ternary.matmul import RMS_EPS
 
 
@@ -80,13 +79,14 @@ def exact() -> Iterator[None]:
     def tensor(array: Any) -> Tensor:
         return torch.from_numpy(np.array(array))
 
-    def our_attention(qkv: mx.array, mask: mx.array, heads: int) -> mx.array:
+    def our_attention(qkv: mx.array, mask: mx.array, heads: int, gradients: bool) -> mx.array:
         return mx.array(attention(tensor(qkv[0]), heads).numpy())[None]
 
     def our_upsampling(
-        tokens: mx.array, centres: mx.array, mask: mx.array, frames: int, delta: float, first: float
+        tokens: mx.array, durations: mx.array, mask: mx.array, frames: int, first: float, gradients: bool
     ) -> mx.array:
-        return mx.array(upsampled(tensor(tokens[0]), tensor(centres[0]), frames, first).numpy())[None]
+        centers = tensor(mx.cumsum(durations, axis=1) - durations / 2)
+        return mx.array(upsampled(tensor(tokens[0]), centers[0], frames, first).numpy())[None]
 
     def our_linear(layer: nn.Linear, x: mx.array) -> mx.array:
         return mx.array(linear(tensor(x), tensor(layer.weight), tensor(layer.bias)).numpy())
@@ -103,8 +103,8 @@ def exact() -> Iterator[None]:
 
     with ExitStack() as changed:
         for owner, name, function in (
-            (cpu, "self_attention", our_attention),
-            (cpu, "gaussian_upsampling", our_upsampling),
+            (blocks, "attention", our_attention),
+            (model, "upsample", our_upsampling),
             (nn.Linear, "__call__", our_linear),
             (model, "sinusoids", our_sinusoids),
             (BitConv1d, "__call__", ternary_layer),

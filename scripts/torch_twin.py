@@ -19,10 +19,10 @@ from mlx.utils import tree_flatten
 from torch import Tensor, nn
 
 from bitjets_mlx.acoustic.aligner import BLANK_SCORE, TEMPERATURE, beta_binomial_prior
-from bitjets_mlx.acoustic.cpu_attention import MASKED
-from bitjets_mlx.acoustic.variance import UPSAMPLING_DELTA
 from bitjets_mlx.config import AcousticConfig
 from bitjets_mlx.ops.alignment import monotonic_search, path_matrix
+from bitjets_mlx.ops.attention import MASKED
+from bitjets_mlx.ops.upsampling import DELTA as UPSAMPLING_DELTA
 from bitjets_mlx.ternary.matmul import RMS_EPS
 from bitjets_mlx.ternary.quantize import ACTIVATION_EPS, ACTIVATION_MAX, WEIGHT_EPS
 from bitjets_mlx.training.acoustic_data import Item

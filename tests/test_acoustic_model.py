@@ -11,8 +11,9 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from bitjets_mlx.acoustic import blocks
 from bitjets_mlx.acoustic.model import BitJets, Frames, Variance, length_mask, whole_durations
-from bitjets_mlx.acoustic.variance import VariancePredictor, gaussian_upsampling, token_means
+from bitjets_mlx.acoustic.variance import VariancePredictor, token_means
 from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.ops.upsampling import upsample
 from bitjets_mlx.ternary import layers
 from bitjets_mlx.ternary.layers import Amount, BitConv1d
 from bitjets_mlx.text.symbols import SYMBOLS
@@ -213,7 +214,9 @@ def test_gaussian_upsampling_against_a_plain_loop() -> None:
     tokens = random.normal(size=(2, 4, 3)).astype(np.float32)
     durations, lengths, frames = np.array([[2, 1, 5, 3], [4, 2, 0, 0]]), [4, 2], 12
     mask = length_mask(mx.array(lengths), 4)
-    found = np.array(gaussian_upsampling(mx.array(tokens), mx.array(durations.astype(np.float32)), mask, frames))
+    found = np.array(
+        upsample(mx.array(tokens), mx.array(durations.astype(np.float32)), mask, frames, 0.5, gradients=True)
+    )
     for row, n in enumerate(lengths):
         centres = [durations[row, :i].sum() + durations[row, i] / 2 for i in range(n)]
         for t in range(frames):

@@ -17,8 +17,8 @@ from bitjets_mlx.ops.alignment import forward_sum, forward_sum_reference, monoto
 def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test sees both forms."""
     if request.param == "numpy":
-        monkeypatch.setattr(alignment, "training_kernels", lambda _: None)
-    elif alignment.training_kernels(alignment.SOURCE) is None:
+        monkeypatch.setattr(alignment, "library", lambda _: None)
+    elif alignment.library("training") is None:
         pytest.skip("needs Linux and a C compiler")
 
 

@@ -7,10 +7,10 @@ from unittest.mock import patch
 
 import pytest
 
-from bitjets_mlx.ternary import cpu
+from bitjets_mlx.native.loader import library
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install -r requirements-bench.txt")
-if not cpu.available():
+if library("speaking") is None:
     pytest.skip("needs x86-64 with AVX2 and a C compiler", allow_module_level=True)
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 

@@ -8,15 +8,16 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from bitjets_mlx.acoustic.cpu_attention import attention_plain
-from bitjets_mlx.acoustic.variance import UPSAMPLING_DELTA, gaussian_upsampling
+from bitjets_mlx.native.loader import library
+from bitjets_mlx.ops.attention import attention_plain, attention_speaking
+from bitjets_mlx.ops.upsampling import upsample_plain, upsample_speaking
 from bitjets_mlx.ternary import cpu
 from bitjets_mlx.ternary.matmul import RMS_EPS, VARIABLE, scaled_taps, tap_sums
 from bitjets_mlx.ternary.quantize import int8_activations
 from bitjets_mlx.voice import load_voice
 from bitjets_mlx.voice.arrays import ternary_layers
 
-pytestmark = pytest.mark.skipif(not cpu.available(), reason="needs x86-64 with AVX2 and a C compiler")
+pytestmark = pytest.mark.skipif(library("speaking") is None, reason="needs x86-64 with AVX2 and a C compiler")
 
 VOICE = Path(__file__).resolve().parents[1] / "weights" / "duo"
 PLAIN = ("-DBITJETS_PLAIN",)
@@ -53,8 +54,8 @@ def layer(frames: int, inputs: int, outputs: int, taps: int) -> tuple[Any, ...]:
 def test_layers(options: tuple[str, ...], threads: int) -> None:
     for shape in ((1, 5, 3, 1), (13, 192, 200, 3), (8, 600, 64, 1), (7, 33, 17, 5), (150, 40, 70, 11)):
         given = layer(*shape)
-        expected = cpu.bit_conv1d(*given, options=PLAIN, threads=1)
-        found = cpu.bit_conv1d(*given, options=options, threads=threads)
+        expected = cpu.bit_conv1d(*given, kernels=library("speaking", *PLAIN), threads=1)
+        found = cpu.bit_conv1d(*given, kernels=library("speaking", *options), threads=threads)
         np.testing.assert_array_equal(np.array(found), np.array(expected))  # no order of sums, no choice of rounding
 
 
@@ -82,9 +83,10 @@ def test_every_layer_of_the_voice_has_the_sums_of_its_expanded_weights(monkeypat
         x = random(1, 30, layer.gain.size, seed=len(name))
         mask = mx.ones((1, 30, 1))
         integers, inverse = cpu.quantize(x, mask, layer.gain, RMS_EPS)
-        sums = tap_sums(mx.array(integers.astype(np.float32)), expanded.weight)
+        sums = tap_sums(mx.array(integers.astype(np.float32)), expanded.packed.codes)
         expected = (
-            scaled_taps(sums, 1.0 / mx.array(inverse)[..., None], layer.bias.size) * expanded.beta + expanded.bias
+            scaled_taps(sums, 1.0 / mx.array(inverse)[..., None], layer.bias.size) * expanded.packed.beta
+            + expanded.bias
         )
         np.testing.assert_allclose(np.array(layer(x, mask)), np.array(expected), rtol=1e-5, atol=1e-5)
 
@@ -101,7 +103,7 @@ def test_attention(options: tuple[str, ...], threads: int, batch: int, frames: i
     scores = parts[0] @ parts[1].swapaxes(-1, -2) / np.sqrt(depth) + (np.array(mask)[:, None, None, :, 0] - 1.0) * 1e9
     powers = np.exp(scores - scores.max(-1, keepdims=True))
     expected = (powers / powers.sum(-1, keepdims=True) @ parts[2]).transpose(0, 2, 1, 3).reshape(batch, frames, -1)
-    found = cpu.self_attention(qkv, mask, heads, options, threads)
+    found = attention_speaking(library("speaking", *options), qkv, mask, heads, threads)
     np.testing.assert_allclose(np.array(found), expected, atol=3e-5)
     plain = attention_plain(qkv, mask, heads)
     np.testing.assert_allclose(np.array(found), np.array(plain), atol=5e-5)
@@ -109,9 +111,10 @@ def test_attention(options: tuple[str, ...], threads: int, batch: int, frames: i
 
 def test_attention_of_a_batch_is_that_of_single_utterances_bit_for_bit() -> None:
     qkv, lengths = random(3, 70, 3 * 40), [70, 48, 1]
-    together = cpu.self_attention(qkv, length_mask(lengths, 70), 2)
+    kernels = library("speaking")
+    together = attention_speaking(kernels, qkv, length_mask(lengths, 70), 2)
     for row, length in enumerate(lengths):
-        alone = cpu.self_attention(qkv[row : row + 1, :length], mx.ones((1, length, 1)), 2)
+        alone = attention_speaking(kernels, qkv[row : row + 1, :length], mx.ones((1, length, 1)), 2)
         assert bool(mx.array_equal(together[row, :length], alone[0]))
 
 
@@ -119,7 +122,7 @@ def test_attention_to_one_frame_is_that_frame() -> None:
     """Scores that lie far apart: powers below 2^-90 are zero, and nothing overflows."""
     qkv = np.zeros((1, 50, 3, 4), np.float32)
     qkv[0, :, 0, 0], qkv[0, 17, 1, 0], qkv[0, :, 2] = 1e4, 1e4, random(50, 4)
-    found = cpu.self_attention(mx.array(qkv.reshape(1, 50, 12)), mx.ones((1, 50, 1)), 1)
+    found = attention_speaking(library("speaking"), mx.array(qkv.reshape(1, 50, 12)), mx.ones((1, 50, 1)), 1)
     np.testing.assert_array_equal(np.array(found)[0], np.repeat(qkv[0, 17:18, 2], 50, axis=0))
 
 
@@ -135,9 +138,10 @@ def test_upsampling(options: tuple[str, ...], threads: int, least: int) -> None:
         durations *= np.array(mask)[..., 0]
         frames, tokens = int(durations.sum(axis=1).max()), random(batch, count, width)
         for first in (0.0, 0.5):
-            expected = gaussian_upsampling(tokens, mx.array(durations), mask, frames, first)
-            centres = mx.array(np.cumsum(durations, axis=1) - durations / 2)
-            found = cpu.gaussian_upsampling(tokens, centres, mask, frames, UPSAMPLING_DELTA, first, options, threads)
+            centers = mx.array(np.cumsum(durations, axis=1) - durations / 2)
+            expected = upsample_plain(tokens, centers, mask, frames, first)
+            kernels = library("speaking", *options)
+            found = upsample_speaking(kernels, tokens, centers, mask, frames, first, threads)
             np.testing.assert_allclose(np.array(found), np.array(expected), atol=3e-6)
 
 
@@ -152,9 +156,9 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         with pytest.raises(ValueError, match="do not fit"):
             cpu.bit_conv1d(*changed)
     with pytest.raises(ValueError, match="do not fit"):
-        cpu.self_attention(mx.zeros((1, 4, 10)), mx.ones((1, 4, 1)), 2)
+        attention_speaking(library("speaking"), mx.zeros((1, 4, 10)), mx.ones((1, 4, 1)), 2)
     with pytest.raises(ValueError, match="do not fit"):
-        cpu.gaussian_upsampling(mx.zeros((1, 4, 10)), mx.zeros((1, 3)), mx.ones((1, 4, 1)), 9, 0.1, 0.5)
+        upsample_speaking(library("speaking"), mx.zeros((1, 4, 10)), mx.zeros((1, 3)), mx.ones((1, 4, 1)), 9, 0.5)
 
 
 # -- threads ---------------------------------------------------------------------------------------------------------

@@ -7,18 +7,14 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from bitjets_mlx.acoustic import cpu_attention
-from bitjets_mlx.acoustic.cpu_attention import attention_kernels, attention_plain
-from bitjets_mlx.native.build import training_kernels
-from bitjets_mlx.ternary import cpu_training
-from bitjets_mlx.ternary.cpu_training import layer_kernels, layer_plain
-from bitjets_mlx.training import optimize
+from bitjets_mlx.native import loader
+from bitjets_mlx.native.loader import library
+from bitjets_mlx.ops.attention import attention_plain, attention_training
+from bitjets_mlx.ternary.training import layer_kernels, layer_plain
 from bitjets_mlx.training.optimize import Optimizer
 
-SOURCES = (cpu_training.SOURCE, cpu_attention.SOURCE, optimize.SOURCE)
-pytestmark = pytest.mark.skipif(
-    any(training_kernels(source) is None for source in SOURCES), reason="needs Linux and a C compiler"
-)
+KERNELS = library("training")
+pytestmark = pytest.mark.skipif(KERNELS is None, reason="needs a C compiler")
 
 
 def arrays(*shapes: tuple[int, ...], seed: int = 0) -> list[mx.array]:
@@ -54,7 +50,7 @@ def test_a_ternary_layer(taps: int, relu: bool) -> None:
         mask = length_mask(lengths, frames)
         assert_same(
             lambda *given, mask=mask: layer_plain(*given, mask, relu),
-            lambda *given, mask=mask: layer_kernels(*given, mask, relu),
+            lambda *given, mask=mask: layer_kernels(KERNELS, *given, mask, relu),
             [x, gain, weight, bias],
         )
 
@@ -62,7 +58,7 @@ def test_a_ternary_layer(taps: int, relu: bool) -> None:
 def test_silence_stays_silent() -> None:
     gain, weight, bias = mx.ones((8,)), arrays((6, 3, 8))[0], mx.zeros((6,))
     value, gradient = mx.value_and_grad(
-        lambda x: mx.sum(layer_kernels(x, gain, weight, bias, mx.ones((1, 4, 1)), False))
+        lambda x: mx.sum(layer_kernels(KERNELS, x, gain, weight, bias, mx.ones((1, 4, 1)), False))
     )(mx.zeros((1, 4, 8)))
     assert float(value) == 0.0 and np.isfinite(np.array(gradient)).all()
 
@@ -72,13 +68,15 @@ def test_a_value_that_is_not_a_number_stays_one() -> None:
     x, weight = arrays((1, 3, 24), (24, 1, 24))
     broken = mx.where(mx.arange(72).reshape(1, 3, 24) == 30, float("nan"), x)
     for relu in (False, True):
-        found = layer_kernels(broken, mx.ones((24,)), weight, mx.zeros((24,)), mx.ones((1, 3, 1)), relu)
+        found = layer_kernels(KERNELS, broken, mx.ones((24,)), weight, mx.zeros((24,)), mx.ones((1, 3, 1)), relu)
         assert relu or np.isnan(np.array(found)).any()
     gradient = mx.grad(
-        lambda weight: mx.sum(layer_kernels(broken, mx.ones((24,)), weight, mx.zeros((24,)), mx.ones((1, 3, 1)), False))
+        lambda weight: mx.sum(
+            layer_kernels(KERNELS, broken, mx.ones((24,)), weight, mx.zeros((24,)), mx.ones((1, 3, 1)), False)
+        )
     )(weight)
     assert np.isnan(np.array(gradient)).any()
-    assert np.isnan(np.array(attention_kernels(broken, mx.ones((1, 3, 1)), 2))).any()
+    assert np.isnan(np.array(attention_training(KERNELS, broken, mx.ones((1, 3, 1)), 2))).any()
 
 
 @pytest.mark.parametrize("spread", [0.3, 3.0, 100.0])
@@ -86,8 +84,10 @@ def test_attention(spread: float) -> None:
     """Inside each utterance; the gradient sees nothing of what lies beyond."""
     mask = length_mask([19, 8, 1], 19)
     qkv = arrays((3, 19, 48), seed=1)[0] * spread
-    assert_same(lambda x: attention_plain(x, mask, 2) * mask, lambda x: attention_kernels(x, mask, 2) * mask, [qkv])
-    gradient = mx.grad(lambda x: mx.sum(mx.square(attention_kernels(x, mask, 2))))(qkv)
+    assert_same(
+        lambda x: attention_plain(x, mask, 2) * mask, lambda x: attention_training(KERNELS, x, mask, 2) * mask, [qkv]
+    )
+    gradient = mx.grad(lambda x: mx.sum(mx.square(attention_training(KERNELS, x, mask, 2))))(qkv)
     assert float(mx.abs(gradient[1, 8:]).max()) == 0.0
 
 
@@ -104,7 +104,7 @@ def test_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
         return [leaf for _, leaf in tree_flatten([tree, optimizer.ema, optimizer.state])], norms
 
     found, norms = trained()
-    monkeypatch.setattr(optimize, "prefers_kernels", lambda *_: False)
+    monkeypatch.setattr(loader, "library", lambda *_: None)
     expected, expected_norms = trained()
     assert norms == pytest.approx(expected_norms, rel=1e-5)
     for ours, theirs in zip(found, expected, strict=True):

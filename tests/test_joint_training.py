@@ -14,7 +14,7 @@ from tiny_training import JOINT_MODELS, assert_same_trees, joint_training_of, ti
 from bitjets_mlx.acoustic.model import Frames
 from bitjets_mlx.config import HarmonicConfig, HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
-from bitjets_mlx.ternary import cpu_training
+from bitjets_mlx.native import loader
 from bitjets_mlx.training import acoustic_stage, joint_stage
 from bitjets_mlx.training.acoustic_data import collate, counts_of
 from bitjets_mlx.training.acoustic_losses import Counts, acoustic_loss_and_frames, align_on_host, align_scores
@@ -315,7 +315,7 @@ def test_a_poisoned_clip_costs_only_its_updates(data: PreparedData, monkeypatch:
 @pytest.mark.slow
 def test_a_compiled_update_computes_the_same(data: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs on a GPU. Without discriminators, whose compilation takes a CPU's compiler a while, and without C."""
-    monkeypatch.setattr(cpu_training, "training_kernels", lambda source: None)
+    monkeypatch.setattr(loader, "library", lambda *_: None)
     expected = make("states", data, accumulate=1).update(2)
     for module in (acoustic_stage, joint_stage):  # of the first, what finds the alignment beforehand
         monkeypatch.setattr(module, "compiled", mx.compile)

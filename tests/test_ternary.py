@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.ternary import cpu, layers, matmul
+from bitjets_mlx.native import loader
+from bitjets_mlx.ternary import matmul
 from bitjets_mlx.ternary.layers import BitConv1d, BitLinear
 from bitjets_mlx.ternary.matmul import ternary_conv1d
 from bitjets_mlx.ternary.quantize import (
@@ -220,7 +221,7 @@ def test_a_batch_gives_what_single_utterances_give(training: bool) -> None:
 
 def test_the_ends_of_the_blend_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the plain form; the C of training adds up in another order."""
-    monkeypatch.setattr(layers, "prefers_kernels", lambda *_: False)
+    monkeypatch.setattr(loader, "library", lambda *_: None)
     conv, x = layer(16, 8, 3), random(2, 5, 16)
     mask = ones_mask(x)
     assert bool(mx.allclose(conv(x, mask, mx.array(1.0)), conv(x, mask), rtol=1e-5, atol=1e-5))  # C on some machines
@@ -240,7 +241,7 @@ def test_frozen_trits_speak_as_the_latent_weights_did(
     monkeypatch: pytest.MonkeyPatch, chosen: str, inputs: int, outputs: int, kernel: int
 ) -> None:
     """In whatever form they are held. (cuda: its product, MLX's 2-bit one, runs here as well, only slowly.)"""
-    if chosen == "cpu" and not cpu.available():
+    if chosen == "cpu" and loader.library("speaking") is None:
         pytest.skip("needs x86-64 with AVX2 and a C compiler")
     monkeypatch.setattr(matmul, "backend", lambda: chosen)
     conv, x, residual = layer(inputs, outputs, kernel), random(2, 5, inputs), random(2, 5, outputs, seed=8)
@@ -249,7 +250,7 @@ def test_frozen_trits_speak_as_the_latent_weights_did(
     before, full = conv(x, mask), conv(x, mask, None, "relu", residual)
     trits, beta = ternary_weights(conv.weight)
     conv.freeze_trits(np.array(trits).astype(np.int8), beta)
-    assert conv.weight.dtype == {"blas": mx.float32, "cpu": mx.uint8, "cuda": mx.uint32}[chosen]
+    assert conv.packed.codes.dtype == {"blas": mx.float32, "cpu": mx.uint8, "cuda": mx.uint32}[chosen]
     after = conv(x, mask)
     if chosen == "cpu":  # its RMSNorm sums in another order
         np.testing.assert_allclose(np.array(after), np.array(before), rtol=1e-5, atol=1e-5)

@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from bitjets_mlx.native import loader
 from bitjets_mlx.ops import convolution as c
 
 Form = Callable[..., mx.array]
@@ -73,15 +74,13 @@ def test_same_conv1d(samples: int, dilation: int, channels: int, size: int) -> N
 @pytest.mark.parametrize(("stride", "size"), [(8, 16), (4, 8), (2, 4), (5, 11), (3, 3)])
 def test_conv_transpose1d(stride: int, size: int) -> None:
     padding = (size - stride) // 2
-    agree(
-        c.conv_transpose1d_matmul, c.conv_transpose1d_plain, normal(1, 2, 9, 6), normal(2, 4, size, 6), stride, padding
-    )
+    agree(c.conv_transpose1d, c.conv_transpose1d_plain, normal(1, 2, 9, 6), normal(2, 4, size, 6), stride, padding)
 
 
 @pytest.mark.parametrize("matmul", [False, True])
 def test_device_decides(matmul: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """One function chooses between the forms."""
-    monkeypatch.setattr(c, "prefers_matmul", lambda: matmul)
+    monkeypatch.setattr(loader, "on_cpu", lambda: matmul)
     monkeypatch.setattr(c, "conv1d_plain", lambda *_: "plain")
     monkeypatch.setattr(c, "conv1d_matmul", lambda *_: "matmul")
     assert c.conv1d(normal(1, 1, 9, 2), normal(2, 2, 3, 2)) == ("matmul" if matmul else "plain")

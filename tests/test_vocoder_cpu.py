@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from bitjets_mlx.config import HarmonicConfig, HifiganConfig
-from bitjets_mlx.ops.convolution import prefers_matmul
-from bitjets_mlx.vocoder import build_vocoder, cpu, cpu_harmonic, cpu_hifigan, hifigan
-from bitjets_mlx.vocoder.harmonic import HarmonicVocoder, excitation_samples
+from bitjets_mlx.native import harmonic, hifigan, loader, whole
+from bitjets_mlx.vocoder import build_vocoder
+from bitjets_mlx.vocoder.harmonic import HarmonicVocoder, excitation_samples, synthesize_in_c
 from bitjets_mlx.vocoder.hifigan import HifiganGenerator
 from bitjets_mlx.vocoder.noise import even_noise, even_noise_numpy
 
 pytestmark = pytest.mark.skipif(
-    not (prefers_matmul() and cpu.available()), reason="the kernels are for Linux CPUs with a C compiler"
+    loader.here("vocoder") is None, reason="the kernels are for MLX's CPU backend, and want a C compiler"
 )
 V2 = HifiganConfig()
 V3 = HifiganConfig(
@@ -38,10 +38,10 @@ ODD = HifiganConfig(  # rates that are no powers of two, kernels that are no mul
 @pytest.fixture(params=[(), ("-mno-avx512f",), ("-mno-avx512f", "-mno-avx")], ids=["native", "no-avx512", "no-avx"])
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels with narrower vectors than the processor has."""
-    library = cpu.library(*request.param)
+    library = loader.library("vocoder", *request.param)
     if library is None:
         pytest.skip("the compiler does not know these flags: no x86-64")
-    monkeypatch.setattr(cpu, "library", lambda: library)
+    monkeypatch.setattr(loader, "here", lambda name: library)
 
 
 def lively(model: HifiganGenerator | HarmonicVocoder) -> None:
@@ -86,7 +86,7 @@ def test_harmonic_is_the_plain_one(kernel: None, config: HarmonicConfig, frames:
     inputs, phase = harmonic_inputs(frames), mx.array([0.25, 0.9])
     noise = even_noise(mx.random.key(3), 2, excitation_samples(frames))
     expected = np.array(model.synthesize(*inputs, phase, noise)[0])
-    found = np.array(model.synthesize_by_kernel(*inputs, phase, np.array(noise)))
+    found = np.array(synthesize_in_c(model._in_c.of(model), *inputs, phase, np.array(noise)))
     assert np.abs(expected).max() > 1e-3
     # Phases are rounded differently: by 1e-7 cycles, times up to a hundred harmonics.
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
@@ -96,22 +96,23 @@ def test_harmonic_is_the_plain_one(kernel: None, config: HarmonicConfig, frames:
 def test_pieces_join_without_a_trace(monkeypatch: pytest.MonkeyPatch, longest: int) -> None:
     """Cut into short pieces, on three cores, a voice says the same samples."""
     mx.random.seed(0)
-    sound, harmonic = HifiganGenerator(V2), HarmonicVocoder(HarmonicConfig(width=16, hidden=24, layers=2))
-    lively(sound)
-    lively(harmonic)
+    hifigan_model, harmonic_model = HifiganGenerator(V2), HarmonicVocoder(HarmonicConfig(width=16, hidden=24, layers=2))
+    lively(hifigan_model)
+    lively(harmonic_model)
     inputs = harmonic_inputs(90)
-    whole = np.array(sound(inputs[0])), np.array(harmonic(*inputs))
-    monkeypatch.setattr(cpu, "cpu_cores", lambda: 3)
+    uncut = np.array(hifigan_model(inputs[0])), np.array(harmonic_model(*inputs))
+    monkeypatch.setattr(whole, "cpu_cores", lambda: 3)
     for name, value in (("SHORTEST", longest), ("PIECE", longest), ("FRAMES", longest)):
-        monkeypatch.setattr(cpu_hifigan, name, value)
-    monkeypatch.setattr(cpu_harmonic, "PIECE", longest)
-    for cut, expected in zip((np.array(sound(inputs[0])), np.array(harmonic(*inputs))), whole, strict=True):
+        monkeypatch.setattr(hifigan, name, value)
+    monkeypatch.setattr(harmonic, "PIECE", longest)
+    pieces = np.array(hifigan_model(inputs[0])), np.array(harmonic_model(*inputs))
+    for cut, expected in zip(pieces, uncut, strict=True):
         np.testing.assert_allclose(cut, expected, atol=1e-6 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(("total", "longest", "multiple"), [(1, 9, 1), (100, 9, 1), (4096, 512, 8), (96, 512, 8)])
 def test_pieces_cover_everything_once(total: int, longest: int, multiple: int) -> None:
-    cut = cpu.pieces(total, longest, multiple)
+    cut = whole.pieces(total, longest, multiple)
     assert cut[0][0] == 0 and cut[-1][1] == total
     assert all(end == begin for (_, end), (begin, _) in pairwise(cut))
     assert all(begin < end <= begin + longest + multiple and begin % multiple == 0 for begin, end in cut)
@@ -128,26 +129,21 @@ def test_other_weights_are_packed_again() -> None:
     np.testing.assert_allclose(after, np.array(model.plain(mel)), atol=1e-5)
 
 
-def test_training_and_strange_upsampling_take_the_plain_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise AssertionError("the kernel was asked")
-
-    monkeypatch.setattr(cpu.Packed, "of", fail)
+def test_training_and_strange_upsampling_take_the_plain_form() -> None:
     model = HifiganGenerator(V3)
-    model.train()
-    model(mels(2))
+    packed = whole.Packed(lambda kernels, weights: "packed")
+    assert packed.of(model.eval()) == "packed" and packed.of(model.train()) is None
     uneven = HifiganConfig(upsample_rates=(16, 16), upsample_kernel_sizes=(17, 16), upsample_initial_channel=16)
-    assert not cpu_hifigan.supported(uneven)
-    with pytest.raises(AssertionError, match="kernel was asked"):
-        model.eval()(mels(2))
+    assert not hifigan.supported(uneven)
+    strange = HifiganGenerator(uneven).eval()
+    assert bool(mx.array_equal(strange(mels(2)), strange.plain(mels(2))))
 
 
 def test_without_a_compiler_the_plain_form_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     model = HifiganGenerator(V3)
     lively(model)
     expected = np.array(model(mels(3)))
-    monkeypatch.setattr(cpu, "library", lambda: None)
-    monkeypatch.setattr(hifigan.cpu, "library", lambda: None)
+    monkeypatch.setattr(loader, "library", lambda *_: None)
     np.testing.assert_allclose(np.array(model(mels(3))), expected, atol=1e-5)
 
 

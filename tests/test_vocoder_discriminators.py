@@ -7,7 +7,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from bitjets_mlx.config import DiscriminatorConfig, hifigan_discriminators
-from bitjets_mlx.ops import convolution
+from bitjets_mlx.native import loader
 from bitjets_mlx.vocoder.discriminators import Discriminators, ScaleDiscriminator, _halve
 
 TINY = DiscriminatorConfig(
@@ -44,7 +44,7 @@ def test_forms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = build(TINY), audio()
     results = []
     for matmul in (False, True):
-        monkeypatch.setattr(convolution, "prefers_matmul", lambda matmul=matmul: matmul)
+        monkeypatch.setattr(loader, "on_cpu", lambda matmul=matmul: matmul)
         value, gradient = nn.value_and_grad(model, total)(model, x)
         by_audio = mx.grad(lambda y: total(model, y))(x)
         results.append([value, by_audio, *[leaf for _, leaf in tree_flatten(gradient)]])

@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 
 from bitjets_mlx.config import HifiganConfig
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.ops import convolution
+from bitjets_mlx.native import loader
 from bitjets_mlx.vocoder import build_vocoder
 from bitjets_mlx.vocoder.hifigan import HifiganGenerator
 
@@ -54,7 +54,7 @@ def seeded_weights(model: HifiganGenerator) -> list[tuple[str, mx.array]]:
 def test_equals_torch(
     version: str, plain: bool, reference: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convolution, "prefers_matmul", lambda: not plain)
+    monkeypatch.setattr(loader, "on_cpu", lambda: not plain)
     model = build_vocoder(CONFIGS[version])
     assert isinstance(model, HifiganGenerator)
     assert sum(leaf.size for _, leaf in tree_flatten(model.parameters())) == PARAMETERS[version]
@@ -69,7 +69,7 @@ def test_gradient_is_the_same_in_both_forms(reference: dict[str, np.ndarray], mo
     mel = mx.array(reference["mel"])[None, :5]
     gradients = []
     for plain in (True, False):
-        monkeypatch.setattr(convolution, "prefers_matmul", lambda plain=plain: not plain)
+        monkeypatch.setattr(loader, "on_cpu", lambda plain=plain: not plain)
         gradients.append(np.array(mx.grad(lambda x: mx.sum(mx.square(model(x))))(mel)))
     np.testing.assert_allclose(gradients[1], gradients[0], atol=1e-3 * np.abs(gradients[0]).max())
 

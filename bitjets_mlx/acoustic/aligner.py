@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from bitjets_mlx.acoustic.blocks import Embedding
-from bitjets_mlx.acoustic.cpu_attention import MASKED
+from bitjets_mlx.ops.attention import MASKED
 
 TEMPERATURE = 0.01
 BLANK_SCORE = -1.0

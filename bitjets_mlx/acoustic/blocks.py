@@ -7,11 +7,8 @@ from typing import cast
 import mlx.core as mx
 import mlx.nn as nn
 
-from bitjets_mlx.acoustic.cpu_attention import SOURCE as ATTENTION
-from bitjets_mlx.acoustic.cpu_attention import attention_kernels, attention_plain
 from bitjets_mlx.config import AcousticConfig
-from bitjets_mlx.ternary import cpu
-from bitjets_mlx.ternary.cpu_training import prefers_kernels
+from bitjets_mlx.ops.attention import attention
 from bitjets_mlx.ternary.layers import Amount, BitConv1d, BitLinear
 
 LAYER_NORM_EPS = 1e-12
@@ -83,11 +80,7 @@ class SelfAttention(nn.Module):
     def __call__(self, x: mx.array, mask: mx.array, amount: Amount, residual: mx.array | None = None) -> mx.array:
         """x (B, T, D), mask (B, T, 1) -> (B, T, D)."""
         qkv = self.qkv(x, mask, amount)  # (B, T, 3 D)
-        if self.qkv.compiled:
-            return self.out(cpu.self_attention(qkv, mask, self.heads), mask, amount, None, residual)
-        # MLX's own fused attention is slower on the CPU backend and as fast as the plain form at these sizes on a GPU.
-        attention = attention_kernels if prefers_kernels(x, ATTENTION) else attention_plain
-        return self.out(attention(qkv, mask, self.heads), mask, amount, None, residual)
+        return self.out(attention(qkv, mask, self.heads, self.training), mask, amount, None, residual)
 
 
 class FftBlock(nn.Module):
@@ -120,7 +113,7 @@ class FftBlock(nn.Module):
             x = self.contract(hidden, mask, amount, None, x)
         else:
             x = x + dropout(self.contract(hidden, mask, amount), self.dropout, second)
-        return x if self.contract.compiled else x * mask.astype(x.dtype)  # every layer masks what it reads
+        return x  # every layer masks what it reads
 
 
 def layer_norm(width: int) -> nn.LayerNorm:

@@ -12,8 +12,9 @@ import mlx.nn as nn
 
 from bitjets_mlx.acoustic.aligner import Aligner
 from bitjets_mlx.acoustic.blocks import Embedding, FftBlock, layer_norm, sinusoids, split_key
-from bitjets_mlx.acoustic.variance import VariancePredictor, gaussian_upsampling
+from bitjets_mlx.acoustic.variance import VariancePredictor
 from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.ops.upsampling import upsample
 from bitjets_mlx.ternary.layers import Amount
 from bitjets_mlx.ternary.matmul import RMS_EPS
 
@@ -124,8 +125,7 @@ class BitJets(nn.Module):
         states = states + self.pitch_embedding(variance.pitch[..., None]).astype(self.dtype)
         states = states + self.energy_embedding(variance.energy[..., None]).astype(self.dtype)  # (B, N, D)
         frames = frame_mask.shape[1]
-        compiled, centre = self.decoder[0].contract.compiled, self.config.frame_centre
-        x = gaussian_upsampling(states, durations, mask, frames, centre, compiled)  # (B, T, D)
+        x = upsample(states, durations, mask, frames, self.config.frame_centre, self.training)  # (B, T, D)
         x = ((x + self.position_scale[1] * sinusoids(frames, self.config.width)) * frame_mask).astype(self.dtype)
         for block, block_key in zip(self.decoder, split_key(key, len(self.decoder)), strict=True):
             x = block(x, frame_mask, amount, block_key)

@@ -1,16 +1,11 @@
-"""The variance adaptor: duration, pitch and energy predictors (FastSpeech 2, arXiv:2006.04558, section 2.3) and
-Gaussian upsampling as in JETS (arXiv:2203.16852, section 2.1; Non-Attentive Tacotron, arXiv:2010.04301, 3.2)."""
+"""The variance adaptor's duration, pitch and energy predictors (FastSpeech 2, arXiv:2006.04558, section 2.3)."""
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from bitjets_mlx.acoustic.blocks import dropout, layer_norm, precision, split_key
-from bitjets_mlx.acoustic.cpu_attention import MASKED
 from bitjets_mlx.config import AcousticConfig
-from bitjets_mlx.ternary import cpu
 from bitjets_mlx.ternary.layers import Amount, BitConv1d
-
-UPSAMPLING_DELTA = 0.1
 
 
 class VariancePredictor(nn.Module):
@@ -40,23 +35,6 @@ class VariancePredictor(nn.Module):
             x = dropout(x, self.dropout, layer_key)
             dropped = 0.0 if layer_key is None else self.dropout
         return self.head(x.astype(mx.float32))[..., 0] * mask[..., 0]
-
-
-def gaussian_upsampling(
-    tokens: mx.array, durations: mx.array, mask: mx.array, frames: int, centre: float = 0.5, compiled: bool = False
-) -> mx.array:
-    """Frame t is a mixture of tokens weighted by exp(-delta (t - c_n)^2), c_n being the centre of token n.
-
-    tokens (B, N, D); durations (B, N) in frames, zero beyond the end; mask (B, N, 1) -> (B, frames, D). `centre` is
-    where in a frame t is counted: ESPnet takes its beginning, 0. `compiled` takes the C kernel, which has no gradient.
-    """
-    centres = mx.cumsum(durations, axis=1) - durations / 2  # (B, N)
-    if compiled:
-        return cpu.gaussian_upsampling(tokens, centres, mask, frames, UPSAMPLING_DELTA, centre)
-    times = mx.arange(frames, dtype=mx.float32)[None, :, None] + centre
-    scores = -UPSAMPLING_DELTA * mx.square(times - centres[:, None, :])  # (B, T, N)
-    scores = scores + ((mask - 1.0) * -MASKED).transpose(0, 2, 1)
-    return mx.softmax(scores, axis=-1).astype(tokens.dtype) @ tokens
 
 
 def token_means(values: mx.array, weights: mx.array, path: mx.array) -> mx.array:

@@ -123,7 +123,7 @@ def tables(config: AcousticConfig, tokens: int, frames: int) -> Iterator[str]:
 
 
 def held_bytes(layer: Layer, backend: str) -> int:
-    """Bytes that a packed layer keeps in memory for a backend: what `matmul.hold` makes of it, and beta."""
+    """Bytes that a packed layer keeps in memory for a backend: what `matmul.packed` makes of it, and beta."""
     up = {"metal": (1, 32), "cuda": (1, 32), "cpu": (cpu.BLOCK, cpu.GROUP), "blas": (1, 1)}[backend]
     bits = {"metal": 2, "cuda": 2, "cpu": 8, "blas": 32}[backend]
     padded = [-(-size // to) * to for size, to in zip((layer.outputs, layer.inputs), up, strict=True)]
@@ -184,10 +184,10 @@ def _mlx_operations(taps: int, relu: bool, residual: bool) -> int:
     """Operations that MLX runs for a layer without the kernels, read from its graph."""
     x, mask, bias = mx.zeros((1, 8, 32), mx.float16), mx.ones((1, 8, 1), mx.float16), mx.zeros(48, mx.float16)
     added = mx.zeros((1, 8, 48), mx.float16) if residual else None
-    held, beta = mx.zeros((taps, 48, 32)), mx.array(0.5)
-    mx.eval(x, mask, bias, added, held, beta)
+    weight = matmul.PackedWeight("blas", mx.zeros((taps, 48, 32)), mx.array(0.5))
+    mx.eval(x, mask, bias, added, weight.parameters())
     # Without its gain, since MLX takes RMSNorm apart on a CPU, where on a GPU it is one operation: counted as one.
-    out = matmul.bit_conv1d(x, mask, None, held, beta, bias, "relu" if relu else None, added)
+    out = matmul.bit_conv1d(x, mask, None, weight, bias, "relu" if relu else None, added)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph.dot"
         mx.export_to_dot(str(file), out)

@@ -12,6 +12,7 @@ import numpy as np
 
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.native.blas import fast_blas
+from bitjets_mlx.native.loader import library
 from bitjets_mlx.ternary import cpu, matmul, metal
 from bitjets_mlx.ternary.packing import pack_codes
 
@@ -165,17 +166,17 @@ def _contenders(backend: str, case: Case, trits: np.ndarray) -> Timed:
     dtype = mx.float16 if backend in ("metal", "cuda") else mx.float32
     given, weight = x.astype(dtype), mx.array(trits.astype(np.float32))
     mask, gain, bias = mx.ones((1, case.rows, 1)), mx.ones(case.inputs), mx.zeros(case.outputs)
-    held, beta = matmul.hold(trits), mx.array(0.5)
+    packed = matmul.packed(trits, mx.array(0.5))
     codes = mx.array(pack_codes(trits.transpose(1, 0, 2)))
     half, half_weight = x.astype(mx.float16), weight.astype(mx.float16)
-    contenders: Timed = {"ternary": lambda: matmul.bit_conv1d(given, mask, gain, held, beta, bias)}
+    contenders: Timed = {"ternary": lambda: matmul.bit_conv1d(given, mask, gain, packed, bias)}
     if case.inputs <= 1024 or backend in ("metal", "cuda"):  # MLX's CPU products of these types are scalar
         contenders["fp16"] = lambda: matmul.convolve(half, half_weight)
         contenders["2-bit"] = lambda: matmul.tap_sums_of_codes(x, codes)
     contenders["fp32"] = lambda: matmul.convolve(x, weight)
     if backend == "metal" and case.taps == 1:
         contenders["no int8"] = lambda: _without_int8(half, codes)
-    mx.eval(given, weight, half, half_weight, held, codes)
+    mx.eval(given, weight, half, half_weight, packed.codes, codes)
     return contenders
 
 
@@ -231,6 +232,6 @@ def _bandwidth() -> float:
 
 def _instructions(backend: str) -> str:
     if backend == "cpu":
-        kernel = cpu.library()
+        kernel = library("speaking")
         return kernel.bitjets_instructions().decode() if kernel else ""
     return {"metal": "own kernels", "cuda": "MLX's 2-bit product", "blas": fast_blas()}[backend]

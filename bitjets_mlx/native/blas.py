@@ -1,28 +1,28 @@
 """A fast BLAS for MLX's CPU backend on Linux.
 
-MLX's Linux CPU wheel links a reference BLAS (2-5 GFLOP/s a core). Symbols of a library that was loaded globally
-before `mlx.core` take precedence over it, so this module, imported before MLX, loads an OpenBLAS: the system's, or
-the one inside numpy's wheel through a stub of four functions that is compiled once into the user's cache.
-`BITJETS_BLAS=off` turns it off. On other systems nothing happens.
+MLX's Linux CPU wheel links a reference BLAS (2-5 GFLOP/s a core). Symbols of a library that was loaded globally before
+`mlx.core` take precedence over it, so importing this package, before MLX, loads an OpenBLAS: the system's, or the one
+inside numpy's wheel, and a stub that gives its functions their standard names. The stub is compiled when matrices are
+first multiplied, and found in the cache from then on; where it is still to be made, MLX is imported in such a way that
+it looks functions up when it calls them. `BITJETS_BLAS=off` turns all this off. On other systems nothing happens.
 """
 
 import contextlib
 import ctypes
-import ctypes.util
 import functools
+import importlib
 import importlib.util
 import os
-import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bitjets_mlx.native.build import compiled_library
+from bitjets_mlx.native.build import BuildError, load, load_built, say_once
 from bitjets_mlx.native.processor import cpu_flags
 
-_STUB = """
+SYSTEM = "libopenblas.so.0"
+STUB = """
 #include <stdint.h>
 /* numpy's OpenBLAS has 64-bit sizes and prefixed names; MLX calls the standard ones. */
 #define FORWARD(NAME, TARGET, REAL) \\
@@ -37,47 +37,79 @@ FORWARD(cblas_dgemm, scipy_cblas_dgemm64_, double)
 """
 
 
+REFERENCE = "MLX's reference BLAS"
+LATE = f"{REFERENCE} (mlx was imported first)"
+
+
 @functools.cache
 def fast_blas() -> str:
-    """Load a fast BLAS, once, and say in one line which one it is, or why there is none."""
-    if not sys.platform.startswith("linux"):
-        return "the system's own (not Linux)"
-    if os.environ.get("BITJETS_BLAS", "").lower() == "off":
-        return "MLX's reference BLAS (BITJETS_BLAS=off)"
-    if "mlx.core" in sys.modules:
-        warnings.warn(
-            "mlx was imported before bitjets_mlx, so its slow reference BLAS stays: import bitjets_mlx first.",
-            stacklevel=2,
-        )
-        return "MLX's reference BLAS (mlx was imported first)"
-    _choose_kernels()
-    system = ctypes.util.find_library("openblas")
-    if system:
+    """See to it that MLX's products are fast, before the first of them, and say in one line how."""
+    name, renamed = load_openblas()
+    if name == REFERENCE:
+        say_once("hint: matrix products will be slow: numpy's wheel brings no OpenBLAS here; install libopenblas0.")
+    if name == LATE:
+        say_once("hint: matrix products will be slow: mlx was imported before bitjets_mlx; import bitjets_mlx first.")
+    if renamed:
         try:
-            ctypes.CDLL(system, mode=ctypes.RTLD_GLOBAL)
-            return f"system {system}"
-        except OSError:
-            pass  # listed but not loadable: numpy's own is next
-    return _numpy_openblas()
+            load("blas", STUB, mode=ctypes.RTLD_GLOBAL)
+        except BuildError as error:
+            say_once(f"hint: matrix products will be slow: {error}.")
+            return REFERENCE
+    return name
 
 
-def _choose_kernels() -> None:
-    """OpenBLAS takes its AVX2 kernels on AMD processors it does not know; with AVX-512 they are half as fast."""
-    if {"sse4a", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"} <= cpu_flags():  # only AMD has sse4a
-        os.environ.setdefault("OPENBLAS_CORETYPE", "SKYLAKEX")  # read when the library loads
+@functools.cache
+def load_openblas() -> tuple[str, bool]:
+    """Load an OpenBLAS, and its stub if that lies in the cache: what importing does. Nothing is compiled.
+
+    Returns its name, or that of what MLX has, and whether it needs the stub.
+    """
+    if not sys.platform.startswith("linux"):
+        return "the system's own (not Linux)", False
+    if os.environ.get("BITJETS_BLAS", "").lower() == "off":
+        return f"{REFERENCE} (BITJETS_BLAS=off)", False
+    if "mlx.core" in sys.modules:
+        return LATE, False
+    with _fitting_kernels():
+        for path, name, renamed in (
+            (SYSTEM, f"system {SYSTEM}", False),
+            *((str(path), f"numpy's {path.name}", True) for path in _numpy_libraries()),
+        ):
+            try:
+                ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+            except OSError:
+                continue
+            if renamed and load_built("blas", STUB, mode=ctypes.RTLD_GLOBAL) is None:
+                _import_mlx_lazily()
+            return name, renamed
+    return REFERENCE, False
 
 
-def _numpy_openblas() -> str:
-    """Load numpy's OpenBLAS and the stub that gives its functions their standard names."""
-    libraries = _numpy_libraries()
-    if not libraries:
-        return _hint("numpy's wheel brings no OpenBLAS here; install libopenblas0")
+def _import_mlx_lazily() -> None:
+    """Python has the linker look up all functions at once, which would be those of the reference BLAS."""
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(os.RTLD_LAZY)
     try:
-        ctypes.CDLL(str(libraries[0]), mode=ctypes.RTLD_GLOBAL)
-        ctypes.CDLL(str(compiled_library("blas", _STUB)), mode=ctypes.RTLD_GLOBAL)
-    except (OSError, subprocess.CalledProcessError) as error:
-        return _hint(f"numpy's OpenBLAS could not be used ({error}); install libopenblas0 or a C compiler")
-    return f"numpy's {libraries[0].name}"
+        importlib.import_module("mlx.core")
+    finally:
+        sys.setdlopenflags(flags)
+
+
+@contextlib.contextmanager
+def _fitting_kernels() -> Iterator[None]:
+    """OpenBLAS takes its AVX2 kernels on AMD processors it does not know; with AVX-512 they are half as fast.
+
+    It reads the variable when it is loaded.
+    """
+    unknown = {"sse4a", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"} <= cpu_flags()  # only AMD has sse4a
+    if not unknown or "OPENBLAS_CORETYPE" in os.environ:
+        yield
+        return
+    os.environ["OPENBLAS_CORETYPE"] = "SKYLAKEX"
+    try:
+        yield
+    finally:
+        del os.environ["OPENBLAS_CORETYPE"]
 
 
 @functools.cache
@@ -88,16 +120,12 @@ def _numpy_libraries() -> list[Path]:
     return sorted(folder.glob("libscipy_openblas64_*.so"))
 
 
-def _hint(reason: str) -> str:
-    print(f"hint: matrix products will be slow: {reason}.", file=sys.stderr)
-    return "MLX's reference BLAS"
-
-
 def set_blas_threads(threads: int) -> None:
     """How many threads one matrix product may use, of MLX's BLAS and of numpy's (OpenBLAS only).
 
     Training on the CPU backend runs shards of a batch on streams of their own, one thread each.
     """
+    fast_blas()
     for function in _blas_functions("set_num_threads"):
         function(ctypes.c_int(threads))
 
@@ -111,11 +139,12 @@ def _blas_functions(name: str) -> list[Any]:
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Inside, a matrix product uses one thread (OpenBLAS only).
+    """Inside, a matrix product uses one thread (OpenBLAS only), of the fast BLAS if there is one.
 
     The products of speaking are so small that more threads gain little on an idle machine, and on a busy one their
     waiting for each other makes everything tens of times slower.
     """
+    fast_blas()
     before = max((function() for function in _blas_functions("get_num_threads")), default=1)
     if before > 1:
         set_blas_threads(1)
@@ -126,4 +155,4 @@ def one_blas_thread() -> Iterator[None]:
             set_blas_threads(before)
 
 
-fast_blas()
+load_openblas()

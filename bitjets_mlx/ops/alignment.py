@@ -10,9 +10,7 @@ import ctypes
 
 import numpy as np
 
-from bitjets_mlx.native.build import SOURCES, pointer, training_kernels
-
-SOURCE = SOURCES / "alignment.c"
+from bitjets_mlx.native.loader import addresses, library
 
 NEVER = -1e30
 SMALLEST = 1e-250  # probabilities below are not trusted: float64 ends at 1e-308
@@ -29,8 +27,7 @@ def forward_sum(
     """
     if np.any(frame_lengths < token_lengths):
         raise ValueError("an utterance has fewer frames than tokens and cannot be aligned")
-    kernels = training_kernels(SOURCE)
-    if kernels is not None:
+    if kernels := library("training"):
         return _forward_sum_kernels(kernels, log_probabilities, token_lengths, frame_lengths)
     return forward_sum_numpy(log_probabilities, token_lengths, frame_lengths)
 
@@ -41,10 +38,10 @@ def _forward_sum_kernels(
     given = np.ascontiguousarray(log_probabilities, dtype=np.float64)
     losses, gradient = np.zeros(len(given)), np.zeros(given.shape, dtype=np.float32)
     for row, (n, t) in enumerate(zip(token_lengths.tolist(), frame_lengths.tolist(), strict=True)):
-        loss, fits = ctypes.c_double(), ctypes.c_int()
+        loss, fits, scratch = ctypes.c_double(), ctypes.c_int(), np.empty((2 * t + 2) * (2 * n + 1))
         kernels.bitjets_forward_sum(
-            pointer(given[row]), t, n, given.shape[2], ctypes.c_double(SMALLEST), pointer(gradient[row]),
-            ctypes.byref(loss), ctypes.byref(fits), pointer(np.empty((2 * t + 2) * (2 * n + 1))),
+            given[row].ctypes.data, t, n, given.shape[2], SMALLEST, gradient[row].ctypes.data,
+            ctypes.byref(loss), ctypes.byref(fits), scratch.ctypes.data,
         )  # fmt: skip
         losses[row] = loss.value
         if not fits.value:
@@ -168,16 +165,16 @@ def monotonic_search(log_probabilities: np.ndarray, token_lengths: np.ndarray, f
 
     log_probabilities (B, T, N); every token gets at least one frame; durations sum to `frame_lengths`.
     """
-    kernels = training_kernels(SOURCE)
+    kernels = library("training")
     if kernels is None:
         return monotonic_search_numpy(log_probabilities, token_lengths, frame_lengths)
     given = np.ascontiguousarray(log_probabilities, dtype=np.float64)
     durations = np.zeros((len(given), given.shape[2]), dtype=np.int32)
     for row, (n, t) in enumerate(zip(token_lengths.tolist(), frame_lengths.tolist(), strict=True)):
+        best, stepped = np.empty(n), np.empty((t, n), dtype=np.uint8)
         kernels.bitjets_monotonic_search(
-            pointer(given[row]), t, n, given.shape[2], pointer(durations[row]), pointer(np.empty(n)),
-            pointer(np.empty((t, n), dtype=np.uint8)),
-        )  # fmt: skip
+            given[row].ctypes.data, t, n, given.shape[2], *addresses(durations[row], best, stepped)
+        )
     return durations
 
 

@@ -6,15 +6,10 @@ second form made of slices and one matrix product. The plain form beside it is t
 devices run. Weights are in MLX's layout, (outputs, taps, inputs / groups).
 """
 
-import sys
-
 import mlx.core as mx
 import numpy as np
 
-
-def prefers_matmul() -> bool:
-    """True where the slice-and-matmul forms are the faster ones: the CPU backend on Linux."""
-    return sys.platform.startswith("linux") and mx.default_device() == mx.Device(mx.cpu)
+from bitjets_mlx.native import loader
 
 
 def taps(x: mx.array, size: int, stride: int, dilation: int) -> list[mx.array]:
@@ -29,6 +24,13 @@ def pad_time(x: mx.array, before: int, after: int) -> mx.array:
     if before == 0 and after == 0:
         return x
     return mx.pad(x, [(0, 0), (before, after)] + [(0, 0)] * (x.ndim - 2))
+
+
+def settled(x: mx.array, gradients: bool) -> mx.array:
+    """x; without gradients computed by now on the CPU backend, which keeps all inputs of convolutions until then."""
+    if not gradients and loader.on_cpu():
+        mx.eval(x)
+    return x
 
 
 def conv1d_plain(x: mx.array, weight: mx.array, stride: int = 1, padding: int = 0, dilation: int = 1) -> mx.array:
@@ -58,13 +60,14 @@ def conv1d_matmul(x: mx.array, weight: mx.array, stride: int = 1, padding: int =
 
 def conv1d(x: mx.array, weight: mx.array, stride: int = 1, padding: int = 0, dilation: int = 1) -> mx.array:
     """Convolution along time in the device's faster form: (B, S, I), (O, K, I) -> (B, L, O)."""
-    form = conv1d_matmul if prefers_matmul() else conv1d_plain
+    form = conv1d_matmul if loader.on_cpu() else conv1d_plain
     return form(x, weight, stride, padding, dilation)
 
 
 def depthwise_conv1d_plain(x: mx.array, weight: mx.array) -> mx.array:
     """One odd-length filter a channel, zero-padded to the same length: (B, T, C), (C, K) -> (B, T, C)."""
-    return mx.conv1d(x, weight[:, :, None], padding=weight.shape[1] // 2, groups=x.shape[-1])
+    reach = weight.shape[1] // 2  # padded beforehand: MLX's depthwise kernel for Metal wants it so
+    return mx.conv1d(pad_time(x, reach, reach), weight[:, :, None], groups=x.shape[-1])
 
 
 def depthwise_conv1d_shifts(x: mx.array, weight: mx.array) -> mx.array:
@@ -79,7 +82,7 @@ def depthwise_conv1d_shifts(x: mx.array, weight: mx.array) -> mx.array:
 
 def depthwise_conv1d(x: mx.array, weight: mx.array) -> mx.array:
     """Depthwise convolution in the device's faster form: (B, T, C), (C, K) -> (B, T, C)."""
-    return depthwise_conv1d_shifts(x, weight) if prefers_matmul() else depthwise_conv1d_plain(x, weight)
+    return depthwise_conv1d_shifts(x, weight) if loader.on_cpu() else depthwise_conv1d_plain(x, weight)
 
 
 def grouped_conv1d_plain(x: mx.array, weight: mx.array, stride: int, padding: int, groups: int) -> mx.array:
@@ -101,7 +104,7 @@ def grouped_conv1d_matmul(x: mx.array, weight: mx.array, stride: int, padding: i
 
 def grouped_conv1d(x: mx.array, weight: mx.array, stride: int, padding: int, groups: int) -> mx.array:
     """Grouped convolution in the device's faster form: (B, S, I), (O, K, I / groups) -> (B, L, O)."""
-    form = grouped_conv1d_matmul if prefers_matmul() else grouped_conv1d_plain
+    form = grouped_conv1d_matmul if loader.on_cpu() else grouped_conv1d_plain
     return form(x, weight, stride, padding, groups)
 
 
@@ -124,7 +127,7 @@ def conv2d_over_frequency_matmul(x: mx.array, weight: mx.array, stride: int) -> 
 
 def conv2d_over_frequency(x: mx.array, weight: mx.array, stride: int) -> mx.array:
     """3 time taps, strided in frequency, in the device's faster form: (B, T, F, I) -> (B, T, ceil(F / stride), O)."""
-    form = conv2d_over_frequency_matmul if prefers_matmul() else conv2d_over_frequency_plain
+    form = conv2d_over_frequency_matmul if loader.on_cpu() else conv2d_over_frequency_plain
     return form(x, weight, stride)
 
 
@@ -149,7 +152,7 @@ def same_conv1d_folded(x: mx.array, weight: mx.array, dilation: int = 1) -> mx.a
 
 def same_conv1d(x: mx.array, weight: mx.array, dilation: int = 1) -> mx.array:
     """Same-length convolution in the device's faster form: (B, S, I), (O, K, I) -> (B, S, O); K is odd."""
-    form = same_conv1d_folded if prefers_matmul() else same_conv1d_plain
+    form = same_conv1d_folded if loader.on_cpu() else same_conv1d_plain
     return form(x, weight, dilation)
 
 
@@ -179,8 +182,12 @@ def conv_transpose1d_plain(x: mx.array, weight: mx.array, stride: int, padding: 
     return mx.conv_transpose1d(x, weight, stride=stride, padding=padding)
 
 
-def conv_transpose1d_matmul(x: mx.array, weight: mx.array, stride: int, padding: int) -> mx.array:
-    """The same as one matrix product, then overlap-add of blocks of `stride` samples."""
+def conv_transpose1d(x: mx.array, weight: mx.array, stride: int, padding: int) -> mx.array:
+    """Transposed convolution: (B, T, I), (O, K, I) -> (B, stride * T, O) for HiFi-GAN.
+
+    As one matrix product, then overlap-add of blocks of `stride` samples, on every device: MLX's own multiplies the
+    zeros between the frames too, six times the arithmetic for HiFi-GAN V1.
+    """
     outputs, size, inputs = weight.shape
     batch, frames, _ = x.shape
     overlap = -(-size // stride)
@@ -193,9 +200,3 @@ def conv_transpose1d_matmul(x: mx.array, weight: mx.array, stride: int, padding:
         total = total + part  # (B, T+overlap-1, stride*O)
     length = (frames - 1) * stride - 2 * padding + size
     return total.reshape(batch, -1, outputs)[:, padding : padding + length]
-
-
-def conv_transpose1d(x: mx.array, weight: mx.array, stride: int, padding: int) -> mx.array:
-    """Transposed convolution in the device's faster form: (B, T, I), (O, K, I) -> (B, stride * T, O) for HiFi-GAN."""
-    form = conv_transpose1d_matmul if prefers_matmul() else conv_transpose1d_plain
-    return form(x, weight, stride, padding)

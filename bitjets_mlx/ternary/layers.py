@@ -6,8 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from bitjets_mlx.ternary.cpu_training import layer_kernels, prefers_kernels, rms_norm_plain
-from bitjets_mlx.ternary.matmul import bit_conv1d, convolve, hold, packed_conv1d, trains_packed
+from bitjets_mlx.ternary.matmul import PackedWeight, bit_conv1d, convolve, packed
 from bitjets_mlx.ternary.quantize import (
     blend,
     fake_integer_weights,
@@ -15,6 +14,7 @@ from bitjets_mlx.ternary.quantize import (
     fake_quantized_weights,
     ternary_weights,
 )
+from bitjets_mlx.ternary.training import quantized_conv1d, quantized_layer, rms_norm
 
 # How far quantization is warmed in: an array blends; 0.0 and None are the cheap ends, "not at all" and "fully".
 Amount = mx.array | float | None
@@ -58,18 +58,16 @@ class BitConv1d(nn.Module):
         divides; unless the gain makes up for that, outputs without dropout are larger than those that were trained (the
         variance shift of Li et al., arXiv:1801.05134).
         """
-        if self.ternary and not self.training:
-            return bit_conv1d(
-                x, mask, self.gain if "gain" in self else None, *self._held(), self.bias, activation, residual
-            )
-        relu = activation == "relu"
         gain = self.gain if "gain" in self else None
+        if self.ternary and not self.training:
+            return bit_conv1d(x, mask, gain, self._packed_weight(), self.bias, activation, residual)
+        relu = activation == "relu"
         if gain is not None and dropped:
             gain = gain / math.sqrt(1.0 - dropped)
-        if self.ternary and gain is not None and amount is None and prefers_kernels(x) and not trains_packed():
-            out = layer_kernels(x, gain, self.weight, self.bias, mask, relu)
+        if self.ternary and gain is not None and amount is None:
+            out = quantized_layer(x, gain, self.weight, self.bias, mask, relu)
         else:
-            x = x * mask.astype(x.dtype) if gain is None else rms_norm_plain(x, gain, mask)
+            x = x * mask.astype(x.dtype) if gain is None else rms_norm(x, gain, mask)
             out = self._train(x, amount) if self.ternary else self._full_precision(x)
             out = out + self.bias.astype(x.dtype)
             out = mx.maximum(out, 0.0) if relu else out
@@ -83,29 +81,23 @@ class BitConv1d(nn.Module):
     def _train(self, x: mx.array, amount: Amount) -> mx.array:
         if isinstance(amount, float) and amount == 0.0:
             return convolve(x, self.weight)
-        if amount is None and trains_packed():
-            return packed_conv1d(x, self.weight)
-        activations: mx.array = fake_quantized_activations(x)
-        weight: mx.array = fake_quantized_weights(self.weight)
-        if isinstance(amount, mx.array):
-            activations, weight = blend(x, activations, amount), blend(self.weight, weight, amount)
-        return convolve(activations, weight)
+        if amount is None:
+            return quantized_conv1d(x, self.weight)
+        blended = mx.array(amount)
+        activations = blend(x, fake_quantized_activations(x), blended)
+        return convolve(activations, blend(self.weight, fake_quantized_weights(self.weight), blended))
 
-    def _held(self) -> tuple[mx.array, mx.array]:
-        """The weights of a packed voice as its backend holds them and beta, or those of the latent weights, in fp32."""
-        if "beta" in self:
-            return self.weight, self.beta
+    def _packed_weight(self) -> PackedWeight:
+        """The weights of a packed voice, or what the latent ones would be, in fp32."""
+        if "packed" in self:
+            return self.packed
         trits, beta = ternary_weights(self.weight)
-        return trits.transpose(1, 0, 2), beta  # (K, O, I)
-
-    @property
-    def compiled(self) -> bool:
-        """Whether the weights are held for the C kernels of cpu.py, which then do what lies between layers too."""
-        return bool(self.weight.dtype == mx.uint8)
+        return PackedWeight("blas", trits.transpose(1, 0, 2), beta)  # (K, O, I)
 
     def freeze_trits(self, trits: np.ndarray, beta: mx.array) -> None:
         """Hold these trits (O, K, I), packed, and never derive beta again; the layer cannot be trained any more."""
-        self.weight, self.beta = hold(trits, plain="gain" not in self), beta
+        self.pop("weight", None)
+        self.packed = packed(trits, beta, normed="gain" in self)
 
 
 class BitLinear(BitConv1d):

@@ -14,9 +14,11 @@ import os
 from typing import Any, cast
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.native import loader
 from bitjets_mlx.ternary import cpu, metal
 from bitjets_mlx.ternary.packing import pack_codes
 from bitjets_mlx.ternary.quantize import int8_activations, ternary_weights
@@ -46,48 +48,56 @@ def available(name: str) -> bool:
         return on_gpu and mx.metal.is_available()
     if name == "cuda":
         return on_gpu and mx.cuda.is_available()
-    return name == "blas" or (not on_gpu and cpu.available())
+    return name == "blas" or loader.here("speaking") is not None
 
 
-def hold(trits: np.ndarray, plain: bool = False) -> mx.array:
-    """What a packed voice keeps in memory of trits (O, K, I), as the current backend wants them.
+class PackedWeight(nn.Module):
+    """Trits as one backend multiplies them, and their scale; they cannot be trained.
 
-    `plain`: as blas wants them, for layers without RMSNorm, which the kernels do not know.
+    codes: of metal and cuda (K, O, W) uint32, W = ceil(I / 32) * 2; of cpu (K, ceil(O / 16), ceil(I / 4), 16, 4) uint8;
+    of blas (K, O, I) fp32. beta: () or (O,).
     """
-    chosen = "blas" if plain else backend()
+
+    def __init__(self, backend: str, codes: mx.array, beta: mx.array) -> None:
+        super().__init__()
+        self.backend, self.codes, self.beta = backend, codes, beta
+
+
+def packed(trits: np.ndarray, beta: mx.array, normed: bool = True) -> PackedWeight:
+    """Trits (O, K, I) for the current backend; for blas where no RMSNorm comes before, which no kernel does without."""
+    chosen = backend() if normed else "blas"
     trits = trits.transpose(1, 0, 2)  # (K, O, I): a tap's weights lie together, and no product needs a copy
     if chosen in ("metal", "cuda"):
-        return mx.array(pack_codes(trits))  # (K, O, W) uint32, W = ceil(I / 32) * 2
+        return PackedWeight(chosen, mx.array(pack_codes(trits)), beta)
     if chosen == "cpu":
-        return mx.array(cpu.blocked(trits))  # (K, ceil(O / 16), ceil(I / 4), 16, 4) uint8
-    return mx.array(trits.astype(np.float32))
+        return PackedWeight(chosen, mx.array(cpu.blocked(trits)), beta)
+    return PackedWeight(chosen, mx.array(trits.astype(np.float32)), beta)
 
 
 def bit_conv1d(
     x: mx.array,
     mask: mx.array,
     gain: mx.array | None,
-    held: mx.array,
-    beta: mx.array,
+    weight: PackedWeight,
     bias: mx.array,
     activation: str | None = None,
     residual: mx.array | None = None,
 ) -> mx.array:
     """A whole ternary layer for inference: RMSNorm, int8 quantization, ternary convolution, activation, residual.
 
-    x (B, T, I); mask (B, T, 1); gain (I,), or None for no
-    RMSNorm; held: as `hold` made it, its type says for which backend; beta () or (O,);
-    bias (O,); activation None or "relu"; residual (B, T, O). Returns (B, T, O) of x's type. Stride 1 and "same" zero
-    padding; a kernel of 1 is a linear layer.
+    x (B, T, I); mask (B, T, 1); gain (I,), or None for no RMSNorm; bias (O,); activation None or "relu"; residual
+    (B, T, O), which is added last. Returns (B, T, O) of x's type. Stride 1 and "same" zero padding; a kernel of 1 is a
+    linear layer.
     """
-    if held.dtype == mx.uint8 and gain is not None:
-        return cpu.bit_conv1d(x, mask, gain, held, beta, bias, RMS_EPS, activation, residual)
-    if held.dtype == mx.uint32 and gain is not None and backend() == "metal":
+    codes, beta = weight.codes, weight.beta
+    if weight.backend == "cpu" and gain is not None:
+        return cpu.bit_conv1d(x, mask, gain, codes, beta, bias, RMS_EPS, activation, residual)
+    if weight.backend == "metal" and gain is not None:
         integers, inverse_scale = metal.quantize(x, gain, mask, RMS_EPS)
-        return metal.product(integers, inverse_scale, held, beta, bias, activation, residual, dtype=x.dtype)
+        return metal.product(integers, inverse_scale, codes, beta, bias, activation, residual, dtype=x.dtype)
     normed = (x if gain is None else mx.fast.rms_norm(x, gain.astype(x.dtype), RMS_EPS)) * mask.astype(x.dtype)
     whole, scale = int8_activations(normed.astype(mx.float32))
-    sums = tap_sums_of_codes(whole, held) if held.dtype == mx.uint32 else tap_sums(whole, held)
+    sums = tap_sums_of_codes(whole, codes) if weight.backend == "cuda" else tap_sums(whole, codes)
     out = (scaled_taps(sums, scale, bias.shape[0]) * beta).astype(x.dtype) + bias.astype(x.dtype)
     if activation == "relu":
         out = mx.maximum(out, 0.0)
@@ -155,13 +165,8 @@ def convolve(x: mx.array, weight: mx.array) -> mx.array:
 # -- training ------------------------------------------------------------------------------------------------------
 
 
-def trains_packed() -> bool:
-    """Whether training should multiply by `packed_conv1d`: on Metal. Elsewhere a plain product is as fast."""
-    return backend() == "metal"
-
-
 def packed_conv1d(x: mx.array, weight: mx.array) -> mx.array:
-    """The convolution of training, through the kernels: both operands are quantized, (B, T, I), (O, K, I) -> (B, T, O).
+    """The convolution of training on Metal: both operands are quantized, (B, T, I), (O, K, I) -> (B, T, O).
 
     Its gradient is the straight-through one: that of `convolve` at the quantized operands.
     """

@@ -1,9 +1,6 @@
 """AdamW with an outside schedule, gradient clipping and a moving average of the weights, as one function."""
 
-import ctypes
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, cast
 
 import mlx.core as mx
@@ -11,19 +8,12 @@ import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
-from bitjets_mlx.native.build import SOURCES, pointer, training_kernels
-from bitjets_mlx.ternary.cpu_training import on_host, prefers_kernels
-from bitjets_mlx.training.shards import compiled, in_threads
+from bitjets_mlx.ops.adamw import Scalars, adamw, norm
 
 Tree = Any
-Scalars = tuple[float, float, float, float, float]
-Moved = Sequence[mx.array]  # parameter, first and second moment, EMA
-SOURCE = SOURCES / "adamw.c"
 ENDS = ("", "", ".m", ".v", "")  # of the names of parameter, gradient, moments, EMA
 EMA_WARM_UP = 20.0
-ADAM_EPS = 1e-8
 SMALL = 16384  # elements
-PARTS = 4  # of the norm's sum, whatever the cores: they must not decide over its last bit
 
 
 def tree_add(first: Tree, second: Tree) -> Tree:
@@ -43,11 +33,7 @@ def scalar(value: mx.array) -> float:
 
 def global_norm(tree: Tree) -> float:
     """The L2 norm of all leaves together; the order of the sum, and so its last bit, depends on names alone."""
-    arrays = [leaf.astype(mx.float32) for _, leaf in leaves(tree)]
-    if prefers_kernels(arrays[0], SOURCE):
-        given = on_host(*arrays)
-        return math.sqrt(math.fsum(in_threads(_sum_of_squares, [given[i::PARTS] for i in range(PARTS)])))
-    return scalar(mx.sqrt(mx.sum(mx.stack([mx.sum(mx.square(array)) for array in arrays]))))
+    return norm([leaf for _, leaf in leaves(tree)])
 
 
 class Optimizer:
@@ -74,7 +60,6 @@ class Optimizer:
         self.state = adam.state
         mx.eval(parameters, adam.state)
         self.ema: Tree = {} if ema_decay is None else parameters
-        self._plain: Callable[..., Moved] = compiled(partial(_adamw, betas))
 
     def step(self, parameters: Tree, gradients: Tree, update: int, rate: float, decay: float) -> tuple[Tree, float]:
         """(new parameters, norm of the gradient before clipping) after update number `update`, counted from 1."""
@@ -84,7 +69,7 @@ class Optimizer:
             return parameters, norm
         count = int(scalar(self.state["step"])) + 1
         average = min(self.ema_decay or 0.0, update / (update + EMA_WARM_UP))
-        scalars = (
+        scalars = Scalars(
             min(1.0, self.clip / max(norm, 1e-12)),
             1.0 - rate * decay,
             rate / (1.0 - self.betas[0] ** count),
@@ -119,7 +104,7 @@ class Optimizer:
             ]
             for names in groups
         ]
-        results, finite = self._apply(sources, scalars)
+        results, finite = adamw(sources, self.betas, scalars)
         for names, moved in zip(groups, results, strict=True):
             shapes = [old[name].shape for name in names]
             for array, target, end in zip(moved, (new, moments, moments, averages), ENDS[:1] + ENDS[2:], strict=True):
@@ -127,20 +112,6 @@ class Optimizer:
         mx.eval(new, moments, averages)
         trees = [tree_unflatten(list(arrays.items())) for arrays in (new, moments, averages)]
         return (trees[0], trees[1], trees[2] if self.ema else {}), finite
-
-    def _apply(self, groups: list[list[mx.array]], scalars: Scalars) -> tuple[list[Moved], bool]:
-        """`_adamw` of every group, in C on all cores or as MLX has it, and whether all new parameters are finite."""
-        if prefers_kernels(groups[0][0], SOURCE):
-            constants = np.array([*self.betas, ADAM_EPS, *scalars], dtype=np.float32)
-            results: list[Moved] = [[mx.zeros(group[0].shape) for _ in range(4)] for group in groups]
-            mx.eval(results)  # written to in place: numpy's arrays would have to be copied
-            work = [(on_host(*group), list(map(np.asarray, new))) for group, new in zip(groups, results, strict=True)]
-            return results, all(in_threads(partial(_adamw_kernels, constants), work))
-        results = []
-        for group in groups:
-            results.append(self._plain(*group, *[mx.array(value, dtype=mx.float32) for value in scalars]))
-            mx.eval(results[-1])
-        return results, math.isfinite(global_norm([moved[0] for moved in results]))
 
     def _skip(self, what: str) -> None:
         self.skipped += 1
@@ -166,49 +137,6 @@ def _parted(vector: mx.array, shapes: list[tuple[int, ...]]) -> list[mx.array]:
     ends = np.cumsum([math.prod(shape) for shape in shapes])
     parts = mx.split(vector, [int(end) for end in ends[:-1]])
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-
-
-def _adamw(
-    betas: tuple[float, float],
-    parameter: mx.array,
-    gradient: mx.array,
-    first: mx.array,
-    second: mx.array,
-    ema: mx.array,
-    scale: mx.array,
-    keep: mx.array,
-    rate: mx.array,
-    correction: mx.array,
-    share: mx.array,
-) -> tuple[mx.array, mx.array, mx.array, mx.array]:
-    """New parameter, moments and EMA of arrays of one shape.
-
-    The scalars: `scale` of the gradient for clipping, `keep` = 1 - rate x weight decay, `rate` over the first moment's
-    bias correction, `correction` = the root of one over the second one's, `share` of the new weights in the EMA.
-    """
-    gradient = gradient * scale
-    first = betas[0] * first + (1.0 - betas[0]) * gradient
-    second = betas[1] * second + (1.0 - betas[1]) * mx.square(gradient)
-    parameter = parameter * keep - rate * first / (mx.sqrt(second) * correction + ADAM_EPS)
-    return parameter, first, second, ema + share * (parameter - ema)
-
-
-def _adamw_kernels(constants: np.ndarray, work: tuple[list[np.ndarray], list[np.ndarray]]) -> bool:
-    """`_adamw` in one pass, of the first arrays into the second ones; whether the new parameters are finite."""
-    kernels = training_kernels(SOURCE)
-    assert kernels is not None
-    given, moved = work
-    size = ctypes.c_long(moved[0].size)
-    return bool(kernels.bitjets_adamw(*map(pointer, (*given, *moved)), size, pointer(constants)))
-
-
-def _sum_of_squares(arrays: list[np.ndarray]) -> float:
-    kernels, total, whole = training_kernels(SOURCE), ctypes.c_double(), 0.0
-    assert kernels is not None
-    for values in arrays:
-        kernels.bitjets_sum_of_squares(pointer(values), ctypes.c_long(values.size), ctypes.byref(total))
-        whole += total.value
-    return whole
 
 
 def learning_rate(update: int, updates: int, peak: float, warm_up: int, hold: float, final: float) -> float:

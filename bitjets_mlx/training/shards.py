@@ -89,12 +89,6 @@ def _run(stream: mx.Stream, function: Callable[..., Any], arguments: tuple[Any, 
         return result
 
 
-def in_threads(function: Callable[[Any], Any], arguments: Sequence[Any]) -> list[Any]:
-    """[f(a) for a in arguments], on all cores where `function` lets go of the interpreter's lock; no MLX graphs."""
-    with ThreadPoolExecutor(cpu_cores()) as threads:
-        return list(threads.map(function, arguments))
-
-
 def seeds_for(*words: int, count: int) -> list[int]:
     """`count` seeds from (seed, update, micro-batch, process): a resumed run draws the same random numbers."""
     return [int(word) for word in np.random.SeedSequence(words).generate_state(count, np.uint32)]

@@ -14,9 +14,10 @@ import numpy as np
 
 from bitjets_mlx.audio.spectrogram import istft_parts, real_fft
 from bitjets_mlx.config import HarmonicConfig
-from bitjets_mlx.ops.convolution import conv1d, depthwise_conv1d, prefers_matmul
-from bitjets_mlx.vocoder import cpu
-from bitjets_mlx.vocoder.cpu_harmonic import PackedHarmonic
+from bitjets_mlx.native.harmonic import PackedHarmonic
+from bitjets_mlx.native.loader import as_numpy
+from bitjets_mlx.native.whole import Packed
+from bitjets_mlx.ops.convolution import conv1d, depthwise_conv1d
 from bitjets_mlx.vocoder.noise import even_noise, even_noise_numpy
 
 SAMPLE_RATE = 22050
@@ -123,7 +124,7 @@ class HarmonicVocoder(nn.Module):
         self._window = mx.array(np.hanning(N_FFT + 1)[:-1].astype(np.float32))  # periodic Hann
         self._envelope = mx.array(envelope_matrix(config.n_mels))
         low, share = envelope_positions(config.n_mels)
-        self._kernel = cpu.Packed(lambda weights: PackedHarmonic(config, weights, low, share))
+        self._in_c = Packed(lambda kernels, weights: PackedHarmonic(kernels, config, weights, low, share))
 
     def filters(self, mel: mx.array, log_f0: mx.array, voiced: mx.array) -> tuple[mx.array, mx.array, mx.array]:
         """Pulse filter (real, imaginary) and noise gain: (B, T, 80), 2 x (B, T) -> 3 x (B, T, 513)."""
@@ -166,24 +167,28 @@ class HarmonicVocoder(nn.Module):
         noise_key, phase_key = mx.random.split(mx.random.key(seed))
         phase = mx.random.uniform(shape=(mel.shape[0],), key=phase_key)
         samples = excitation_samples(mel.shape[1])
-        if not self.training and prefers_matmul() and cpu.available():
-            return self.synthesize_by_kernel(
-                mel, log_f0, voiced, phase, even_noise_numpy(noise_key, mel.shape[0], samples)
-            )
+        in_c = self._in_c.of(self)
+        if in_c is not None:
+            noise = even_noise_numpy(noise_key, mel.shape[0], samples)
+            return synthesize_in_c(in_c, mel, log_f0, voiced, phase, noise)
         return self.synthesize(mel, log_f0, voiced, phase, even_noise(noise_key, mel.shape[0], samples))[0]
 
-    def synthesize_by_kernel(
-        self, mel: mx.array, log_f0: mx.array, voiced: mx.array, initial_phase: mx.array, noise: np.ndarray
-    ) -> mx.array:
-        """`synthesize` with one noise, through the C kernel: no gradients."""
-        frequency, phase = frame_phases(log_f0, initial_phase)
-        given = {"mel": mel, "log_f0": log_f0, "voiced": voiced, "phase": phase}
-        given |= {"frequency": frequency, "gate": extended(voiced)}
-        arrays = {name: cpu.as_numpy(array) for name, array in given.items()}
-        arrays["noise"] = noise
-        kernel = self._kernel.of(self)
-        rows = [kernel(**{name: array[i] for name, array in arrays.items()}) for i in range(mel.shape[0])]
-        return mx.array(np.stack(rows))  # (B, S)
+
+def synthesize_in_c(
+    kernel: PackedHarmonic,
+    mel: mx.array,
+    log_f0: mx.array,
+    voiced: mx.array,
+    initial_phase: mx.array,
+    noise: np.ndarray,
+) -> mx.array:
+    """`HarmonicVocoder.synthesize` with one noise, by its kernel: no gradients."""
+    frequency, phase = frame_phases(log_f0, initial_phase)
+    given = {"mel": mel, "log_f0": log_f0, "voiced": voiced, "phase": phase}
+    given |= {"frequency": frequency, "gate": extended(voiced)}
+    arrays = {name: as_numpy(array) for name, array in given.items()} | {"noise": noise}
+    rows = [kernel(**{name: array[i] for name, array in arrays.items()}) for i in range(mel.shape[0])]
+    return mx.array(np.stack(rows))  # (B, S)
 
 
 def envelope_positions(n_mels: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,9 +11,10 @@ import mlx.nn as nn
 import numpy as np
 
 from bitjets_mlx.config import HifiganConfig
-from bitjets_mlx.ops.convolution import conv_transpose1d, prefers_matmul, same_conv1d
-from bitjets_mlx.vocoder import cpu
-from bitjets_mlx.vocoder.cpu_hifigan import PackedHifigan, supported
+from bitjets_mlx.native.hifigan import PackedHifigan, supported
+from bitjets_mlx.native.loader import as_numpy
+from bitjets_mlx.native.whole import Packed
+from bitjets_mlx.ops.convolution import conv_transpose1d, same_conv1d, settled
 
 SLOPE = 0.1
 LAST_SLOPE = 0.01  # the original calls leaky_relu without a slope there, and trained with torch's default
@@ -22,13 +23,6 @@ LAST_SLOPE = 0.01  # the original calls leaky_relu without a slope there, and tr
 def leaky_relu(x: mx.array, slope: float) -> mx.array:
     """max(x, slope x), for slopes below 1."""
     return mx.maximum(x, slope * x)
-
-
-def settled(x: mx.array, training: bool) -> mx.array:
-    """x, computed when speaking on the CPU backend, which keeps the unfolded inputs of all convolutions till then."""
-    if not training and prefers_matmul():
-        mx.eval(x)
-    return x
 
 
 def uniform_weight(shape: tuple[int, ...], fan_in: int) -> mx.array:
@@ -79,7 +73,7 @@ class ResBlock1(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """(B, S, C) -> (B, S, C)."""
         for first, second in zip(self.convs1, self.convs2, strict=True):
-            x = settled(x + second(leaky_relu(first(leaky_relu(x, SLOPE)), SLOPE)), self.training)
+            x = settled(x + second(leaky_relu(first(leaky_relu(x, SLOPE)), SLOPE)), gradients=self.training)
         return x
 
 
@@ -93,7 +87,7 @@ class ResBlock2(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """(B, S, C) -> (B, S, C)."""
         for convolution in self.convs:
-            x = settled(x + convolution(leaky_relu(x, SLOPE)), self.training)
+            x = settled(x + convolution(leaky_relu(x, SLOPE)), gradients=self.training)
         return x
 
 
@@ -114,16 +108,16 @@ class HifiganGenerator(nn.Module):
             shapes = zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
             self.resblocks += [block(channels, kernel, dilations) for kernel, dilations in shapes]
         self.conv_post = Convolution(channels, 1, 7)
-        self._kernel = cpu.Packed(lambda weights: PackedHifigan(config, weights))
+        self._in_c = Packed(
+            lambda kernels, weights: PackedHifigan(kernels, config, weights) if supported(config) else None
+        )
 
     def __call__(
         self, mel: mx.array, log_f0: mx.array | None = None, voiced: mx.array | None = None, seed: int = 0
     ) -> mx.array:
         """(B, T, 80) -> (B, T * 256); log_f0, voiced and seed are for other vocoders and change nothing."""
-        if not self.training and prefers_matmul() and supported(self.config) and cpu.available():
-            generator = self._kernel.of(self)
-            return mx.array(np.stack([generator(row) for row in cpu.as_numpy(mel)]))
-        return self.plain(mel)
+        generator = self._in_c.of(self)
+        return self.plain(mel) if generator is None else mx.array(np.stack([generator(row) for row in as_numpy(mel)]))
 
     def plain(self, mel: mx.array) -> mx.array:
         """The same in MLX, with gradients: (B, T, 80) -> (B, T * 256)."""

@@ -1,4 +1,4 @@
-/* One pass over the weights for what `training/optimize.py` does in a dozen. */
+/* One pass over the weights for what MLX does in a dozen: the C form of `ops/adamw.py`. */
 #include <float.h>
 #include <math.h>
 
@@ -14,7 +14,7 @@ void bitjets_sum_of_squares(const float *values, long count, double *sum) {
   *sum = total;
 }
 
-/* AdamW with clipping and the moving average of the weights: `_adamw` of optimize.py, whose scalars are `constants`:
+/* AdamW with clipping and the moving average of the weights: `adamw_plain`, whose scalars are `constants`:
  * beta 1, beta 2, epsilon, scale, keep, rate, correction, share. Returns whether every new parameter is finite. */
 int bitjets_adamw(const float *parameter, const float *gradient, const float *first, const float *second,
                    const float *average, float *restrict new_parameter, float *restrict new_first,

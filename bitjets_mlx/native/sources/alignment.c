@@ -1,4 +1,4 @@
-/* The recursions of `acoustic/alignment.py`, an utterance after the other on one CPU core.
+/* The recursions of `ops/alignment.py`, an utterance after the other on one CPU core.
  *
  * CTC's states are kept as two rows: blanks (tokens + 1 of them) and tokens. From a blank on comes the token behind it,
  * from a token on the blank behind it or, over that, the next token; and all may stay.

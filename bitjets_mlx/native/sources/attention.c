@@ -53,17 +53,13 @@ static void multiply(const float *a, ptrdiff_t stride, const float *panel, int d
   for (int r = 0; r < TALL; r++) memcpy(out + r * out_stride, sums[r], sizeof sums[r]);
 }
 
-/* 2^x for x <= 0, 0 below 2^-90: a polynomial of relative error 1e-7 on [-1/2, 1/2], the rest goes to the exponent. */
+/* 2^x for x <= 0, 0 below 2^-90: the whole part goes to the exponent. */
 static inline Vector exp2_nonpositive(Vector x) {
   const Integers big_enough = x > LOWEST;
   x = (Vector)((Integers)x & big_enough);
   const Integers whole = __builtin_convertvector(x - 0.5f, Integers); /* truncated, so rounded */
   const Vector rest = x - __builtin_convertvector(whole, Vector);
-  Vector power = 1.32764725e-3f * rest + 9.67554096e-3f;
-  power = power * rest + 5.55071309e-2f;
-  power = power * rest + 2.40221202e-1f;
-  power = power * rest + 6.93146944e-1f;
-  power = power * rest + 1.0f;
+  const Vector power = EXP2_NEAR_ZERO(rest);
   return (Vector)(((whole << 23) + (Integers)power) & big_enough);
 }
 

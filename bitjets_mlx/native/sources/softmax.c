@@ -1,19 +1,15 @@
-/* The softmax of attention and its gradient, row by row, on one CPU core. */
+/* The softmax of attention and its gradient, row by row, on one CPU core. Unlike that of attention.c it is of whole rows,
+ * whose probabilities the gradient needs, and what is not a number stays so. */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
 /* 2^x of x <= 0 in what has vector instructions; relative error below 3e-7. Below 2^-90, nothing in float32, it stays
- * there: subnormal numbers are slow. The polynomial is that of least relative error on [-1/2, 1/2]. */
+ * there: subnormal numbers are slow. */
 static inline float power_of_two(float x) {
   x = x < -90.0f ? -90.0f : x;
   const float whole = rintf(x), rest = x - whole;
-  float power = 1.32764725e-3f;
-  power = power * rest + 9.67554096e-3f;
-  power = power * rest + 5.55071309e-2f;
-  power = power * rest + 2.40221202e-1f;
-  power = power * rest + 6.93146944e-1f;
-  power = power * rest + 1.0f;
+  float power = EXP2_NEAR_ZERO(rest);
   int32_t bits;
   memcpy(&bits, &power, sizeof bits);
   bits += (int32_t)whole * (1 << 23);

@@ -23,10 +23,10 @@ static _Atomic uint64_t ticket;     /* threads << 56 | rounds << 32 | number of 
 static atomic_int unfinished;       /* rounds of the current loop */
 static atomic_int sleepers;
 static int workers;
-static pthread_mutex_t one_loop = PTHREAD_MUTEX_INITIALIZER, bed = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t alarm_clock = PTHREAD_COND_INITIALIZER;
+static pthread_mutex_t one_loop = PTHREAD_MUTEX_INITIALIZER, mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t loop_begins = PTHREAD_COND_INITIALIZER;
 
-static inline void breathe(void) {
+static inline void pause_briefly(void) {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
@@ -51,17 +51,26 @@ static void help(int thread) {
 static void *worker(void *number) {
   const int thread = (int)(intptr_t)number;
   for (;;) {
-    for (int spin = 0; spin < SPINS && !open_for(atomic_load(&ticket), thread); spin++) breathe();
+    for (int spin = 0; spin < SPINS && !open_for(atomic_load(&ticket), thread); spin++) pause_briefly();
     if (!open_for(atomic_load(&ticket), thread)) {
-      pthread_mutex_lock(&bed);
+      pthread_mutex_lock(&mutex);
       atomic_fetch_add(&sleepers, 1);
-      while (!open_for(atomic_load(&ticket), thread)) pthread_cond_wait(&alarm_clock, &bed);
+      while (!open_for(atomic_load(&ticket), thread)) pthread_cond_wait(&loop_begins, &mutex);
       atomic_fetch_sub(&sleepers, 1);
-      pthread_mutex_unlock(&bed);
+      pthread_mutex_unlock(&mutex);
     }
     help(thread);
   }
   return NULL;
+}
+
+/* A forked process has none of the threads. */
+static void forget_threads(void) {
+  workers = 0;
+  atomic_store(&ticket, 0);
+  atomic_store(&sleepers, 0);
+  one_loop = mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+  loop_begins = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
 }
 
 /* Run round(job, 0, thread) ... round(job, rounds - 1, thread), in no order, rounds < 2^24; thread numbers are below
@@ -72,6 +81,8 @@ static void run_rounds(Round round, const void *job, int rounds, int threads) {
     for (int number = 0; number < rounds; number++) round(job, number, 0);
     return;
   }
+  static int at_fork;
+  if (!at_fork) at_fork = !pthread_atfork(NULL, NULL, forget_threads);
   while (workers < threads - 1) {
     pthread_t thread;
     if (pthread_create(&thread, NULL, worker, (void *)(intptr_t)(workers + 1))) break;
@@ -83,14 +94,14 @@ static void run_rounds(Round round, const void *job, int rounds, int threads) {
   atomic_store(&unfinished, rounds);
   atomic_store(&ticket, (uint64_t)threads << 56 | (uint64_t)rounds << 32);
   if (atomic_load(&sleepers)) {
-    pthread_mutex_lock(&bed);
-    pthread_cond_broadcast(&alarm_clock);
-    pthread_mutex_unlock(&bed);
+    pthread_mutex_lock(&mutex);
+    pthread_cond_broadcast(&loop_begins);
+    pthread_mutex_unlock(&mutex);
   }
   help(0);
   for (int spin = 0; atomic_load(&unfinished); spin++) {
     if (spin < SPINS)
-      breathe();
+      pause_briefly();
     else
       sched_yield();
   }

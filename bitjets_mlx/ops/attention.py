@@ -1,8 +1,4 @@
-"""Attention, and its form for MLX's CPU backend on Linux: matrix products and the C of `native/sources/softmax.c`.
-
-That backend's `exp` is scalar, 12 ns an element, most of a softmax. Like `ternary.cpu_training` this runs at once, in
-the thread that calls, and looks at no frame beyond an utterance's end.
-"""
+"""Multi-head self-attention: softmax(q k^T / sqrt(D / H)) v over the frames inside (arXiv:1706.03762, 3.2)."""
 
 import ctypes
 from typing import cast
@@ -10,15 +6,28 @@ from typing import cast
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.native.build import SOURCES, pointer, training_kernels
-from bitjets_mlx.ternary.cpu_training import on_host
+from bitjets_mlx.native import loader
+from bitjets_mlx.native.loader import addresses, as_numpy, on_host
+from bitjets_mlx.native.processor import kernel_threads
 
-SOURCE = SOURCES / "softmax.c"
 MASKED = -1e9  # not -inf: a row that is masked all over must not become NaN
 
 
+def attention(qkv: mx.array, mask: mx.array, heads: int, gradients: bool) -> mx.array:
+    """qkv (B, T, 3 D), mask (B, T, 1) -> (B, T, D); anything beyond an utterance's end.
+
+    The columns of qkv are queries, keys, values, head by head. `gradients`: whether there must be a gradient. MLX's own
+    fused attention is slower on the CPU backend and as fast as the plain form at these sizes on a GPU.
+    """
+    if not gradients and (speaking := loader.here("speaking")):
+        return attention_speaking(speaking, qkv, mask, heads)
+    if qkv.dtype == mx.float32 and (training := loader.here("training")):
+        return attention_training(training, qkv, mask, heads)
+    return attention_plain(qkv, mask, heads)
+
+
 def attention_plain(qkv: mx.array, mask: mx.array, heads: int) -> mx.array:
-    """softmax(q k^T / sqrt(D / H)) v over the frames inside: qkv (B, T, 3 D), mask (B, T, 1) -> (B, T, D)."""
+    """The reference, in MLX."""
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     parts = qkv.reshape(batch, length, 3, heads, width // heads)
     query, key, value = parts.transpose(2, 0, 3, 1, 4)  # each (B, H, T, D / H)
@@ -28,13 +37,28 @@ def attention_plain(qkv: mx.array, mask: mx.array, heads: int) -> mx.array:
     return mixed.transpose(0, 2, 1, 3).reshape(batch, length, width)
 
 
-def attention_kernels(qkv: mx.array, mask: mx.array, heads: int) -> mx.array:
-    """`attention_plain`, its gradient by hand; zeros beyond each utterance's end, where the plain form has anything."""
-    kernels = training_kernels(SOURCE)
-    assert kernels is not None, "asked for kernels that are not here"
+def attention_speaking(kernels: ctypes.CDLL, qkv: mx.array, mask: mx.array, heads: int, threads: int = 0) -> mx.array:
+    """In C, on all cores (`attention.c`): no gradient. Evaluates its inputs."""
+    batch, frames, width = qkv.shape
+    if width % (3 * heads) or mask.shape != (batch, frames, 1):
+        raise ValueError(f"qkv {qkv.shape}, mask {mask.shape} and {heads} heads do not fit")
+    threads, depth = threads or kernel_threads(), width // (3 * heads)
+    given = [as_numpy(qkv), as_numpy(mask)]
+    out = np.empty((batch, frames, width // 3), dtype=np.float32)
+    scratch = np.empty(kernels.bitjets_attention_scratch(batch, frames, heads, depth, threads), dtype=np.float32)
+    kernels.bitjets_attention(*addresses(*given, out), batch, frames, heads, depth, scratch.ctypes.data, threads)
+    return mx.array(out).astype(qkv.dtype)
+
+
+def attention_training(kernels: ctypes.CDLL, qkv: mx.array, mask: mx.array, heads: int) -> mx.array:
+    """Matrix products and C (`softmax.c`), with a gradient by hand; zeros beyond each utterance's end.
+
+    The `exp` of MLX's CPU backend is scalar, 12 ns an element, most of a softmax. This runs at once, in the thread that
+    calls, and looks at no frame beyond an utterance's end.
+    """
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     size = width // heads
-    scale = ctypes.c_float(size**-0.5)
+    scale = size**-0.5
     lengths = [int(row.sum()) for row in on_host(mask)[0]]
     probabilities: list[np.ndarray] = []  # (t, t) of every utterance and head
 
@@ -49,7 +73,7 @@ def attention_kernels(qkv: mx.array, mask: mx.array, heads: int) -> mx.array:
         for utterance, head in np.ndindex(batch, heads):
             query, key, value = parts(given, utterance, head)
             scores = query @ key.T  # (t, t)
-            kernels.bitjets_softmax(pointer(scores), *scores.shape, scale)
+            kernels.bitjets_softmax(*addresses(scores), *scores.shape, scale)
             np.matmul(scores, value, out=mixed[utterance, : len(value), head * size : (head + 1) * size])
             probabilities.append(scores)
         return mx.array(mixed)
@@ -64,7 +88,7 @@ def attention_kernels(qkv: mx.array, mask: mx.array, heads: int) -> mx.array:
             from_here = behind[utterance, : len(value), head * size : (head + 1) * size]
             of_scores = from_here @ value.T  # (t, t)
             np.matmul(probabilities[index].T, from_here, out=of_value)
-            kernels.bitjets_softmax_gradient(pointer(probabilities[index]), pointer(of_scores), *of_scores.shape, scale)
+            kernels.bitjets_softmax_gradient(*addresses(probabilities[index], of_scores), *of_scores.shape, scale)
             np.matmul(of_scores, key, out=of_query)
             np.matmul(of_scores.T, query, out=of_key)
         return mx.array(gradient)

@@ -1,14 +1,16 @@
 """HiFi-GAN's generator through the C kernels: weights packed once, then a stage after the other, piece by piece."""
 
+import ctypes
 from collections.abc import Mapping
-from functools import partial
 from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
 from bitjets_mlx.config import HifiganConfig
-from bitjets_mlx.vocoder import cpu
+from bitjets_mlx.native import whole
+from bitjets_mlx.native.loader import as_numpy
+from bitjets_mlx.native.threads import side_by_side
 
 MARGIN = 64  # zeros before and behind every row
 PIECE = 49152  # activations of a piece: six buffers of them stay in a core's cache
@@ -36,57 +38,55 @@ def supported(config: HifiganConfig) -> bool:
 class PackedHifigan:
     """The weights of a generator as the kernels read them."""
 
-    def __init__(self, config: HifiganConfig, parameters: Mapping[str, mx.array]) -> None:
-        weights = {name: cpu.as_numpy(leaf) for name, leaf in parameters.items()}
+    def __init__(self, kernels: ctypes.CDLL, config: HifiganConfig, parameters: Mapping[str, mx.array]) -> None:
+        self.kernels = kernels
+        weights = {name: as_numpy(leaf) for name, leaf in parameters.items()}
         self.channels, self.mels = config.upsample_initial_channel, config.n_mels
         self.pre = _convolution(weights, "conv_pre")
         self.stages = [_stage(config, weights, i) for i in range(len(config.upsample_rates))]
 
     def __call__(self, mel: np.ndarray) -> np.ndarray:
         """Log mel (T, 80) -> samples (T * 256,)."""
-        kernel = cpu.library()
-        assert kernel is not None
         frames = len(mel)
         given = _rows(self.mels, frames)
         given[:, MARGIN : MARGIN + frames] = mel.T
         x = _rows(self.channels, frames)
 
-        def pre(begin: int, end: int) -> None:
-            kernel.bitjets_hifigan_pre(
-                self.pre.ctypes.data, _at(given), given.shape[1], self.mels, self.channels, 7, begin, end,
+        def pre(piece: tuple[int, int]) -> None:
+            self.kernels.bitjets_hifigan_pre(
+                self.pre.ctypes.data, _at(given), given.shape[1], self.mels, self.channels, 7, *piece,
                 _at(x), x.shape[1],
             )  # fmt: skip
 
-        cpu.side_by_side([partial(pre, *piece) for piece in cpu.pieces(frames, FRAMES)])
+        side_by_side(pre, whole.pieces(frames, FRAMES))
         total = frames
         for stage in self.stages:
             total *= stage.rate
-            x = _run(stage, x, total, last=stage is self.stages[-1])
+            x = _run(self.kernels, stage, x, total, last=stage is self.stages[-1])
         return np.tanh(x[0, MARGIN : MARGIN + total])
 
 
-def _run(stage: Stage, x: np.ndarray, total: int, last: bool) -> np.ndarray:
-    kernel = cpu.library()
-    assert kernel is not None
+def _run(kernels: ctypes.CDLL, stage: Stage, x: np.ndarray, total: int, last: bool) -> np.ndarray:
     out = _rows(1 if last else stage.outputs, total)
     shape = stage.shape.ctypes.data
 
-    def run(begin: int, end: int) -> None:
-        work = cpu.room(kernel.bitjets_hifigan_work(shape, end - begin))
-        kernel.bitjets_hifigan_stage(
+    def run(piece: tuple[int, int]) -> None:
+        begin, end = piece
+        work = whole.scratch(kernels.bitjets_hifigan_work(shape, end - begin))
+        kernels.bitjets_hifigan_stage(
             shape, stage.weights.ctypes.data, _at(x), x.shape[1], total, begin, end, _at(out), out.shape[1],
             work.ctypes.data,
         )  # fmt: skip
 
     longest = max(SHORTEST, PIECE // stage.outputs)
-    cpu.side_by_side([partial(run, *piece) for piece in cpu.pieces(total, longest, stage.rate)])
+    side_by_side(run, whole.pieces(total, longest, stage.rate))
     return out
 
 
 def _rows(channels: int, samples: int) -> np.ndarray:
     """Zeros (channels, margin + samples + margin)."""
-    stride = cpu.row_stride(samples + 2 * MARGIN)
-    return cpu.zeros(channels * stride + MARGIN)[: channels * stride].reshape(channels, stride)
+    stride = whole.row_stride(samples + 2 * MARGIN)
+    return whole.zeros(channels * stride + MARGIN)[: channels * stride].reshape(channels, stride)
 
 
 def _at(rows: np.ndarray) -> int:
@@ -95,14 +95,14 @@ def _at(rows: np.ndarray) -> int:
 
 
 def _convolution(weights: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    return cpu.packed(weights[f"{name}.weight"], weights[f"{name}.bias"])
+    return whole.packed(weights[f"{name}.weight"], weights[f"{name}.bias"])
 
 
 def _stage(config: HifiganConfig, weights: Mapping[str, np.ndarray], index: int) -> Stage:
     rate, size = config.upsample_rates[index], config.upsample_kernel_sizes[index]
     weight, bias = weights[f"ups.{index}.weight"], weights[f"ups.{index}.bias"]  # (O, K, I)
     outputs, _, inputs = weight.shape
-    parts = [cpu.packed(phase, bias) for phase in _phases(weight, rate)]
+    parts = [whole.packed(phase, bias) for phase in _phases(weight, rate)]
     kinds = list(zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True))
     last = index + 1 == len(config.upsample_rates)
     per_step = 2 if config.resblock == "1" else 1
@@ -115,7 +115,7 @@ def _stage(config: HifiganConfig, weights: Mapping[str, np.ndarray], index: int)
             parts += [_convolution(weights, f"{prefix}.{name}.{step}") for name in names]
     if last:
         parts.append(_convolution(weights, "conv_post"))
-    flat = cpu.zeros(sum(map(len, parts)))
+    flat = whole.zeros(sum(map(len, parts)))
     flat[:] = np.concatenate(parts)
     return Stage(np.array(shape, dtype=np.int32), flat, outputs, rate)
 
