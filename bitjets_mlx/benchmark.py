@@ -1,19 +1,22 @@
-"""Measure speed on this machine. Every comparison is made in one run, contender after contender.
+"""Measure speed and quality on this machine. Every comparison is made in one run, contender after contender.
 
     python -m bitjets_mlx.benchmark kernels
     python -m bitjets_mlx.benchmark cost
     python -m bitjets_mlx.benchmark voice --hifigan weights/hifigan_lj_v2 --json voice.json --plot voice.png
     python -m bitjets_mlx.benchmark train
+    python -m bitjets_mlx.benchmark quality --kokoro af_sarah --styles package/voices
 
 `kernels` checks the ternary product against integers, then times it against fp16, MLX's 2-bit product and a 2-bit GEMV
 without int8 activations, at the shipped voice's shapes and up to 4096 x 4096. BITJETS_TERNARY chooses the backend.
 `cost` counts what the Metal kernels do for one sentence, and what an M4 needs for it at least: tables in Markdown.
 `voice` times a voice beside PyTorch with the same weights, ESPnet's JETS, espeak-ng, flite and Piper, those of them
-that are installed; `train` the acoustic model's updates beside PyTorch's. See docs/benchmarks.md.
+that are installed; `train` the acoustic model's updates beside PyTorch's. See docs/benchmarks.md. `quality` has the
+judges of `evaluate` hear voices of this project, hibari, Kokoro and flite say the same sentences. See docs/quality.md.
 """
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for file in (options.json, getattr(options, "plot", None)):
         if file and not file.absolute().parent.is_dir():
             raise BitjetsError(f"there is no folder {file.absolute().parent}: make it first.")
-    report = {"kernels": _kernels, "voice": _voice, "train": _train}[options.command](options)
+    report = {"kernels": _kernels, "voice": _voice, "train": _train, "quality": _quality}[options.command](options)
     if options.json:
         atomic_write_bytes(options.json, (json.dumps(report, indent=1) + "\n").encode())
 
@@ -79,6 +82,16 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
+def _quality(options: argparse.Namespace) -> dict[str, Any]:
+    from bitjets_mlx.benchmarking.quality import Plan, benchmark_quality, table
+
+    voices = tuple(options.voice or (VOICE,))
+    plan = Plan(voices, options.texts, tuple(options.kokoro), options.styles, options.output, options.workers)
+    report = benchmark_quality(plan, lambda line: print(line, file=sys.stderr))
+    print(table(report))
+    return report
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bitjets_mlx.benchmark",
@@ -101,12 +114,19 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=Path, metavar="PREPARED", help="what `prepare` wrote; without it, made-up clips")
     train.add_argument("--batch-size", type=_positive, default=8, help="clips an update (8)")
     train.add_argument("--updates", type=_positive, default=10, help="updates of each in a round (10)")
+    quality = commands.add_parser("quality", help="what judges say of voices, beside what else is installed")
+    quality.add_argument("--voice", type=Path, action="append", metavar="FOLDER", help="may be repeated (weights/duo)")
+    quality.add_argument("--texts", type=Path, metavar="FILE", help="sentences, as for evaluate (24 of our own)")
+    quality.add_argument("--kokoro", action="append", default=[], metavar="VOICE", help="of Kokoro; may be repeated")
+    quality.add_argument("--styles", type=Path, metavar="DIR", help="folder of Kokoro's voices, <voice>.bin")
+    quality.add_argument("--output", type=Path, metavar="DIR", help="keep DIR/<system>/<id>.wav")
+    quality.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="processes that judge")
     for command in (cost, voice):
         command.add_argument("--voice", type=Path, default=VOICE, metavar="FOLDER", help="a voice folder (weights/duo)")
     for command in (voice, train):
         command.add_argument("--rounds", type=_positive, default=3, help="fresh processes of each contender (3)")
         command.add_argument("--plot", type=Path, metavar="PNG", help="draw what was measured")
-    for command in (kernels, voice, train):
+    for command in (kernels, voice, train, quality):
         command.add_argument("--json", type=Path, metavar="FILE", help="save what was measured")
     return parser
 

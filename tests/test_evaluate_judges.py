@@ -198,6 +198,12 @@ def test_every_measure_is_printed() -> None:
     assert COPIES not in printed[0]
 
 
+def test_systems_are_rows_of_markdown() -> None:
+    printed = judge_table.by_system({"ours": summarize(SPOKEN_AGAIN), "theirs": summarize(NATURAL)}).splitlines()
+    assert [line.split(" | ")[0] for line in printed] == ["| ", "| ---", "| ours", "| theirs"]
+    assert "| Distill-MOS, 1 to 5 |" in printed[0] and len({line.count("|") for line in printed}) == 1
+
+
 def test_a_judge_that_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "find_spec", lambda name: None)
     row = summarize([judges.judge(np.zeros(2000, np.float32), "Yes.")])

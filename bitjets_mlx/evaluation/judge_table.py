@@ -1,4 +1,4 @@
-"""What the judges say of several systems, as text: a row a measure, a column a system."""
+"""What the judges say of several systems, as text."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from bitjets_mlx.evaluation.packages import how_to_install
 
 @dataclass(frozen=True)
 class Measure:
-    """A row: its label, its cell of a summary ("" for none), and how to install what it needs ("" where it is here)."""
+    """A label, a summary's cell ("" for none), and how to install what is missing for it ("" for nothing)."""
 
     label: str
     cell: Callable[[Summary], str]
@@ -38,22 +38,33 @@ def measures() -> list[Measure]:
 
 
 def formatted(title: str, columns: Mapping[str, Summary]) -> str:
-    """The table, without the rows that no system has; an uninstalled judge's row says how to install it."""
-    rows: list[tuple[str, list[str]]] = []
-    notes = []
-    for measure in measures():
-        cells = [measure.cell(row) for row in columns.values()]
-        if any(cells):
-            rows.append((measure.label, cells))
-        elif measure.install:
-            notes.append(f"{measure.label}: not installed ({measure.install})")
+    """A row for each measure that a system has, a column for each; a judge that is missing says how to install it."""
+    cells = [(measure.label, [measure.cell(row) for row in columns.values()]) for measure in measures()]
+    rows = [(label, row) for label, row in cells if any(row)]
     first = max(len(title), *(len(label) for label, _ in rows))
     widths = [max(len(name), *(len(cells[i]) for _, cells in rows)) for i, name in enumerate(columns)]
     lines = [
         "  ".join([f"{label:<{first}}", *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))])
         for label, cells in ((title, list(columns)), *rows)
     ]
-    return "\n".join([*(line.rstrip() for line in lines), *notes])
+    return "\n".join([*(line.rstrip() for line in lines), *_notes(columns)])
+
+
+def by_system(summaries: Mapping[str, Summary]) -> str:
+    """Markdown: a row for each system, a column for each measure that one of them has; and what is not installed."""
+    cells = {one.label.strip(): [one.cell(row) for row in summaries.values()] for one in measures()}
+    columns = {"": list(summaries), **{label: column for label, column in cells.items() if any(column)}}
+    rows = [list(columns), ["---"] * len(columns), *map(list, zip(*columns.values(), strict=True))]
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), *_notes(summaries)])
+
+
+def _notes(summaries: Mapping[str, Summary]) -> list[str]:
+    """How to install each judge that said nothing."""
+    return [
+        f"{one.label}: not installed ({one.install})"
+        for one in measures()
+        if one.install and not any(map(one.cell, summaries.values()))
+    ]
 
 
 def _score(name: str, digits: int) -> Callable[[Summary], str]:
