@@ -7,7 +7,7 @@ from bitjets_mlx.text.dictionary import look_up
 from bitjets_mlx.text.grammar import Context
 from bitjets_mlx.text.homographs import is_homograph, pronounce_homograph
 from bitjets_mlx.text.lexicon import load_lexicon
-from bitjets_mlx.text.normalization import PLACEHOLDER, Protected, normalize, to_words
+from bitjets_mlx.text.normalization import PLACEHOLDER, Protected, normalize, read
 from bitjets_mlx.text.pronunciation import pronounce
 from bitjets_mlx.text.sentences import split_sentences
 from bitjets_mlx.text.symbols import GAP, PUNCTUATION, SYMBOLS, encode
@@ -23,17 +23,18 @@ def phonemize(text: str, lexicon: Mapping[str, Sequence[str]] | None = None) -> 
     "Hello, world." -> [" ", "HH", "AH0", "L", "OW1", ",", " ", "W", "ER1", "L", "D", ".", " "]. Raises BitjetsError
     where nothing can be spoken; warns of characters that cannot.
     """
-    words, protected = to_words(text, lexicon or ())
-    if words.rstrip('" ')[-1] not in PUNCTUATION:
-        words += "."
-    tokens = _tokens(words)
-    spoken = _pronounce_all(tokens, protected, lexicon)
     phonemes: list[str] = [GAP]
-    for token, sounds in zip(tokens, spoken, strict=True):
-        if sounds:
-            phonemes += [*sounds, GAP]
-        elif phonemes[-1] == GAP and len(phonemes) > 1 and token != '"':
-            phonemes[-1:] = [token, GAP]
+    readings = read(text, lexicon or ())
+    for reading in readings:
+        words = reading.words
+        if reading is readings[-1] and words.rstrip('" ')[-1] not in PUNCTUATION:
+            words += "."
+        tokens = _tokens(words)
+        for token, sounds in zip(tokens, _pronounce_all(tokens, reading.protected, lexicon), strict=True):
+            if sounds:
+                phonemes += [*sounds, GAP]
+            elif phonemes[-1] == GAP and len(phonemes) > 1 and token != '"':
+                phonemes[-1:] = [token, GAP]
     encode(phonemes)
     return phonemes
 

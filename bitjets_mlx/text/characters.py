@@ -2,6 +2,9 @@
 
 import re
 import unicodedata
+from re import Match
+
+from bitjets_mlx.text.provenance import Traced
 
 PHONEMES_IN_TEXT = re.compile(r"\{([^{}]*)\}")
 
@@ -26,23 +29,30 @@ _TABLE = str.maketrans({
 # These stay as they are: later rules give them words, which depend on what stands beside them.
 _KEPT = set("£€¥₹₽₩₿¢₺₪₫₱₦°—–×")
 _GREEK = re.compile(r"GREEK (?:SMALL|CAPITAL) LETTER (?:FINAL )?(\w+)")
+_CLUSTER = re.compile(r"[^\n -~\ue000-\uf8ff](?:[\u0300-\u036f\u1ab0-\u1aff\u20d0-\u20ff])*|[ -~][\u0300-\u036f]+|`")
+_PRINTABLE = re.compile(r"[\n -_a-~]*$")
 _MICRO = re.compile(r"(?<=\d)\s?[µμ](?=(?:m|s|g|l|L|A|V|W|F|mol)\b)")
 
 
-def clean(text: str) -> tuple[str, list[str]]:
-    """Spell `text` in ASCII and a few currency and dash signs; also give the characters that were left out."""
-    text = _MICRO.sub(" micro", unicodedata.normalize("NFC", text)).translate(_TABLE)
-    if text.isascii() and text.isprintable():
-        return text, []
+def spell_in_ascii(text: Traced) -> list[str]:
+    """Spell `text` in ASCII and a few currency and dash signs; gives the characters that were left out."""
+    if text.text.isascii() and _PRINTABLE.match(text.text):
+        return []
     left_out: dict[str, None] = {}
-    pieces = []
-    for character in text:
-        piece = _in_ascii(character)
-        if piece is None:
-            left_out[character] = None
-            piece = " "
-        pieces.append(piece)
-    return "".join(pieces), list(left_out)
+
+    def cluster(match: Match[str]) -> str:
+        pieces = []
+        for character in unicodedata.normalize("NFC", match[0]).translate(_TABLE):
+            piece = _in_ascii(character)
+            if piece is None:
+                left_out[character] = None
+                piece = " "
+            pieces.append(piece)
+        return "".join(pieces)
+
+    text.sub(_MICRO, lambda m: " micro")
+    text.sub(_CLUSTER, cluster)
+    return list(left_out)
 
 
 def _in_ascii(character: str) -> str | None:
@@ -66,6 +76,15 @@ def describe(characters: list[str]) -> str:
     return ", ".join(f"{c} ({unicodedata.name(c, f'U+{ord(c):04X}').lower()})" for c in characters)
 
 
+_SPEECH = re.compile(r"[A-Za-z0-9%&@+=$£€¥₹°]")
+
+
 def has_speech(text: str) -> bool:
     """Whether any letter, digit, or sign with a word of its own is in `text`."""
-    return re.search(r"[A-Za-z0-9%&@+=$£€¥₹°]", clean(text)[0]) is not None
+    if _SPEECH.search(text):
+        return True
+    if text.isascii():
+        return False
+    traced = Traced(text)
+    spell_in_ascii(traced)
+    return _SPEECH.search(traced.text) is not None

@@ -7,6 +7,7 @@ import re
 from re import Match
 
 from bitjets_mlx.text.pronunciation import is_known
+from bitjets_mlx.text.provenance import Traced
 from bitjets_mlx.text.words import words
 
 # Spelled even though their letters also make a word that the dictionary has.
@@ -139,24 +140,23 @@ def _shouted(words: list[Match[str]]) -> list[bool]:
     return flags
 
 
-def read_capitals(text: str) -> str:
+def read_capitals(text: Traced) -> None:
     """Spell initialisms, lower acronyms and shouted words, split "ChatGPT"."""
-    words = list(_WORD.finditer(text))
-    pieces, end = [], 0
-    for match, shouted in zip(words, _shouted(words), strict=True):
-        before = text[: match.start()]
+    found = list(_WORD.finditer(text.text))
+    shouted = dict(zip((word.start() for word in found), _shouted(found), strict=True))
+
+    def read(match: Match[str]) -> str:
+        before = match.string[max(0, match.start() - 40) : match.start()]
         base, apostrophe, suffix = match[0].partition("'")
         if apostrophe and (len(base) < 2 or not base.isupper() or suffix.lower() != "s"):
-            spoken = match[0].lower() if match[0].isupper() and len(match[0]) > 2 else match[0]
-        elif len(base) > 1 and base.isupper():
-            spoken = _capitals(base, shouted, before) + apostrophe + suffix.lower()
-        elif re.search(r"[a-zA-Z][A-Z]", base):
-            spoken = _mixed(base, before) + apostrophe + suffix
-        else:
-            spoken = match[0]
-        pieces += [text[end : match.start()], spoken]
-        end = match.end()
-    return "".join([*pieces, text[end:]])
+            return match[0].lower() if match[0].isupper() and len(match[0]) > 2 else match[0]
+        if len(base) > 1 and base.isupper():
+            return _capitals(base, shouted[match.start()], before) + apostrophe + suffix.lower()
+        if re.search(r"[a-zA-Z][A-Z]", base):
+            return _mixed(base, before) + apostrophe + suffix
+        return match[0]
+
+    text.sub(_WORD, read)
 
 
 def split_letters_and_digits(match: Match[str]) -> str:

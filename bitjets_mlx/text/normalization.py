@@ -2,75 +2,42 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterable
-from re import Match, Pattern
+from collections.abc import Callable, Iterable, Iterator
+from re import Match
+from typing import NamedTuple
 
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.text import abbreviations, dates, letters, quantities, roman, web
-from bitjets_mlx.text.characters import clean, describe
-from bitjets_mlx.text.tables import SIGNS, UNITS
+from bitjets_mlx.text import abbreviations, dates, letters, markup, quantities, roman, signs, web
+from bitjets_mlx.text.characters import describe, spell_in_ascii
+from bitjets_mlx.text.provenance import Place, Rule, Span, Traced
+from bitjets_mlx.text.sentences import Sentence, split_sentences
+from bitjets_mlx.text.symbols import PHONEMES
 
 # Stands for a word or {phonemes} that no rule may touch; the n-th of them is chr(_FIRST + n).
 _FIRST, _LAST = 0xE000, 0xF8FF
 PLACEHOLDER = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]")
 _UNSPEAKABLE = re.compile(rf"[^A-Za-z\s'\"(),.?!;:<>\[\]—–\-{chr(_FIRST)}-{chr(_LAST)}]")  # when all rules are done
 _IN_BRACES = re.compile(r"\{\s*([^{}]*?)\s*\}")
-_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>]*)?/?>")
 _CHUNK = re.compile(r"[^\s\"(){}\[\],;:!?]+")
+_WORD = re.compile(rf"[A-Za-z{chr(_FIRST)}-{chr(_LAST)}][^\s]*")
+_PHONEMES = frozenset(PHONEMES)
+_ALMOST_PHONEMES = _PHONEMES | {phoneme.rstrip("012") for phoneme in PHONEMES}
 
-_Rule = tuple[Pattern[str], Callable[[Match[str]], str]]
+LONGEST = 500  # characters that the rules see at once: they look far around, and need not look farther
 
 
-def _compiled(rules: Iterable[tuple[str, Callable[[Match[str]], str]]]) -> list[_Rule]:
+def _compiled(rules: Iterable[tuple[str, Callable[[Match[str]], str]]]) -> list[Rule]:
     return [(re.compile(pattern), replace) for pattern, replace in rules]
 
 
-_SIGN = "|".join(re.escape(sign) for sign in SIGNS)
-_WORD_RULES = _compiled((*letters.ARTICLES, *web.RULES, *abbreviations.FIRST))
+_SPACES = _compiled(((r"[^\S\n]{2,}", lambda m: " "), (r"[^\S\n]*\n[^\S\n]*\n\s*", lambda m: "\n\n")))
+_FIRST_RULES = _compiled((*signs.REPEATED, *letters.ARTICLES, *web.RULES, *abbreviations.FIRST))
 _NUMBER_RULES = _compiled((*dates.RULES, *quantities.MEASURES))
 _LATER_WORD_RULES = _compiled((*abbreviations.RULES, *roman.RULES))
 _LATER_NUMBER_RULES = _compiled((*quantities.NUMBERS,))
-_SIGN_RULES = _compiled((
-    (
-        r"\b(dollars?|cents?|pounds?|pence|euros?|yen|percent|times)/([A-Za-z]+)",
-        lambda m: f"{m[1]} per {UNITS[m[2]][0] if m[2] in UNITS else m[2]}",
-    ),
-    (r"(?<=\w)/(?=\w)", lambda m: " slash "),
-    (r"\s/+\s", lambda m: ", "),
-    (r"#(?=\d)", lambda m: "number "),
-    (r"(?<=[A-Za-z])\+(?!\w)", lambda m: " plus"),
-    (r"\*\*|__|~~|```?", lambda m: " "),  # emphasis marks
-    (r"^\s*[*•>#-]+\s+", lambda m: ""),  # list marks and headings
-    (r"\n\s*[*•>#-]+\s+", lambda m: "\n"),
-    (rf"\s*({_SIGN})\s*", lambda m: f" {SIGNS[m[1]]} "),
-))  # fmt: skip
-
-# What is left is words and marks; these bring the marks into shape.
-_MARK_RULES = _compiled((
-    (r"\n\s*\n\s*", lambda m: ". "),  # a paragraph ends a sentence
-    (r"\s+", lambda m: " "),
-    (r" ?(?:—|–|--+) ?| -+ ", lambda m: " - "),
-    (r"\.(?:\s?\.)+(?=\s*[a-z])", lambda m: ","),  # ... in mid-sentence
-    (r"\.(?:\s?\.)+", lambda m: "."),
-    (r"(?<=[A-Za-z]):(?=[A-Za-z])", lambda m: " "),
-    (r"(?<=[a-z]{2})\.(?=[A-Z][a-z])", lambda m: ". "),  # a space forgotten after a sentence
-    (r"(?<=[a-z]{3})([,;!?])(?=[A-Za-z])", lambda m: f"{m[1]} "),
-    (r"[)\]>](?=\s*(?:[,.;:!?]|\"?$))", lambda m: ""),
-    (r"[()\[\]<>]", lambda m: ", "),
-    (r"(?<![A-Za-z])-(?=[A-Za-z])|(?<=[A-Za-z])-(?![A-Za-z]|\s)", lambda m: " "),
-    (r"\s+([,.?!;:])", lambda m: m[1]),
-    (r"([,;:.?!])(?:\s*\1)+", lambda m: m[1]),
-    (r"([?!])(?:\s*[?!,;:.])+", lambda m: "?" if "?" in m[0] else "!"),
-    (r"[,;:-]\s*([.?!])", lambda m: m[1]),
-    (r"([.;:])(?:\s*[,;:.])+", lambda m: m[1]),
-    (r",(?:\s*[,;:])+", lambda m: ","),
-    (r"([,.;:?!]) - ", lambda m: f"{m[1]} "),
-    (r" - [,;:]?(?=[,.;:?!]|$)", lambda m: ""),
-    (r"^[\s,.;:?!-]+(?=.)", lambda m: ""),
-    (r"([,;:?!])(?=[A-Za-z])", lambda m: f"{m[1]} "),
-    (r"(?<=[a-z])\.(?=[a-z])", lambda m: " dot "),
-    (r"\s+", lambda m: " "),
-))  # fmt: skip
+_SIGN_RULES = _compiled(signs.SIGNS_AS_WORDS)
+_MARK_RULES = _compiled(signs.MARKS)
+_DIGIT = re.compile(r"\d")
 
 
 class Protected:
@@ -92,13 +59,39 @@ class Protected:
         return PLACEHOLDER.sub(lambda m: self.word(m[0]), text)
 
 
-def _apply(rules: list[_Rule], text: str) -> str:
-    for pattern, replace in rules:
-        text = pattern.sub(replace, text)
-    return text
+class Reading(NamedTuple):
+    """What is spoken of a stretch of text: its words, still `protected`, and where each character comes from."""
+
+    words: str
+    places: list[Place]
+    protected: Protected
 
 
-def _hide_lexicon_words(text: str, lexicon: Iterable[str], protected: Protected) -> str:
+class Normalized(str):
+    """The words to be spoken; `spans` says of each of them where in the original it was read."""
+
+    spans: tuple[Span, ...]
+
+    def __new__(cls, text: str, spans: Iterable[Span] = ()) -> "Normalized":
+        normalized = super().__new__(cls, text)
+        normalized.spans = tuple(spans)
+        return normalized
+
+
+def _inline_phonemes(match: Match[str], protected: Protected) -> str:
+    """{HH AH0 L OW1} is hidden from all rules; braces around anything else are marks like parentheses."""
+    symbols = match[1].split()
+    wrong = [symbol for symbol in symbols if symbol not in _PHONEMES]
+    if symbols and not wrong:
+        return f" {protected.hide('{' + match[1] + '}')} "
+    if len(symbols) > 1 and all(symbol in _ALMOST_PHONEMES for symbol in symbols):
+        raise BitjetsError(
+            f"unknown symbol {wrong[0]!r}; use ARPAbet phonemes with stress on the vowels, such as HH AH0 L OW1"
+        )
+    return match[0]
+
+
+def _hide_lexicon_words(text: Traced, lexicon: Iterable[str], protected: Protected) -> None:
     keys = frozenset(lexicon)
 
     def chunk(match: Match[str]) -> str:
@@ -111,47 +104,94 @@ def _hide_lexicon_words(text: str, lexicon: Iterable[str], protected: Protected)
         known = match[0] in keys or match[0].lower() in keys
         return protected.hide(match[0]) if known else match[0]
 
-    return _CHUNK.sub(chunk, text.replace("’", "'")) if keys else text
+    if keys:
+        text.text = text.text.replace("’", "'")
+        text.sub(_CHUNK, chunk)
 
 
-def to_words(text: str, lexicon: Iterable[str] = ()) -> tuple[str, Protected]:
-    """`normalize` with the {phonemes} and the words of `lexicon` still hidden, each behind a private character."""
+def _read(original: str, start: int, lexicon: Iterable[str]) -> tuple[Reading, list[str]]:
+    """One stretch of text through all rules, and the characters that were left out; `start` is its place."""
     protected = Protected()
-    given = PLACEHOLDER.findall(text)
-    text = PLACEHOLDER.sub(" ", text)
-    text = _IN_BRACES.sub(lambda m: f" {protected.hide('{' + m[1] + '}')} " if m[1] else " ", text)
-    text = _hide_lexicon_words(text, lexicon, protected)
-    pieces, left_out = [], given
-    for piece in re.split(f"({PLACEHOLDER.pattern})", text):
-        if PLACEHOLDER.match(piece):
-            pieces.append(piece)
-        else:
-            cleaned, unspeakable = clean(piece)
-            pieces.append(cleaned)
-            left_out += unspeakable
-    text, tags = _TAG.subn(" ", "".join(pieces))
-    left_out += ["<", ">"] if tags else []
-    text = _apply(_WORD_RULES, text)
-    if re.search(r"\d", text):
-        text = _apply(_NUMBER_RULES, text)
-    text = _apply(_LATER_WORD_RULES, text)
-    if re.search(r"\d", text):
-        text = _apply(_LATER_NUMBER_RULES, text)
-    text = letters.read_capitals(_apply(_SIGN_RULES, text))
-    left_out += _UNSPEAKABLE.findall(text)
-    text = _apply(_MARK_RULES, _UNSPEAKABLE.sub(" ", text)).strip()
+    text = Traced(markup.without_invisible(original), [(start + i, start + i + 1) for i in range(len(original))])
+    left_out = PLACEHOLDER.findall(text.text)
+    text.sub(PLACEHOLDER, lambda m: " ")
+    text.sub(_IN_BRACES, lambda m: _inline_phonemes(m, protected))
+    text.apply(markup.rules_for(text.text), markup=True)
+    text.apply(_SPACES)
+    _hide_lexicon_words(text, lexicon, protected)
+    left_out += spell_in_ascii(text)
+    text.apply(_FIRST_RULES)
+    if _DIGIT.search(text.text):
+        text.apply(_NUMBER_RULES)
+    text.apply(_LATER_WORD_RULES)
+    if _DIGIT.search(text.text):
+        text.apply(_LATER_NUMBER_RULES)
+    text.apply(_SIGN_RULES)
+    letters.read_capitals(text)
+    left_out += _UNSPEAKABLE.findall(text.text)
+    text.sub(_UNSPEAKABLE, lambda m: " ")
+    text.apply(_MARK_RULES)
+    return Reading(text.text, text.places, protected), left_out
+
+
+def _stretches(text: str) -> Iterator[Sentence]:
+    """`text` in stretches of whole sentences that the rules can see at once."""
+    if len(text) <= LONGEST:
+        yield Sentence(text, 0)
+        return
+    held: Sentence | None = None
+    for sentence in split_sentences(text, LONGEST):
+        if held is not None and sentence.start + len(sentence) - held.start > LONGEST:
+            yield held
+            held = None
+        start = sentence.start if held is None else held.start
+        held = Sentence(text[start : sentence.start + len(sentence)], start)
+    if held is not None:
+        yield held
+
+
+def read(text: str, lexicon: Iterable[str] = ()) -> list[Reading]:
+    """`text` through all rules, stretch by stretch. Raises BitjetsError where nothing can be spoken."""
+    readings: list[Reading] = []
+    left_out: list[str] = []
+    end = 0
+    for stretch in _stretches(text):
+        reading, unspeakable = _read(stretch, stretch.start, lexicon)
+        left_out += unspeakable
+        if not _WORD.search(reading.words):
+            continue
+        if readings and re.search(r"\n\s*\n", text[end : stretch.start]) and readings[-1].words[-1].isalpha():
+            words, places, protected = readings[-1]
+            readings[-1] = Reading(words + ".", [*places, places[-1]], protected)
+        readings.append(reading)
+        end = stretch.start + len(stretch)
     if left_out:
         warnings.warn(f"left out what cannot be spoken: {describe(list(dict.fromkeys(left_out)))}", stacklevel=3)
-    if not re.search(rf"[A-Za-z]|{PLACEHOLDER.pattern}", text):
+    if not readings:
         raise BitjetsError("there is nothing to speak in the text; give it some words or numbers")
-    return text, protected
+    return readings
 
 
-def normalize(text: str) -> str:
+def spans_of(reading: Reading) -> Iterator[Span]:
+    """The words of a reading, revealed, with their places."""
+    for match in _WORD.finditer(reading.words):
+        places = [
+            place
+            for letter, place in zip(match[0], reading.places[match.start() : match.end()], strict=True)
+            if letter.isalpha() or PLACEHOLDER.match(letter)
+        ]
+        word = reading.protected.reveal(match[0]).rstrip('.,;:!?"')
+        yield Span(word, min(p[0] for p in places), max(p[1] for p in places))
+
+
+def normalize(text: str) -> Normalized:
     """The words to be spoken, and their punctuation: "Dr. Lee paid $5." -> "Doctor Lee paid five dollars."
 
-    A capital letter that stands alone ("F B I") is the letter's name; {HH AH0 L OW1} stays as it is. Warns of
-    characters that cannot be spoken and leaves them out. Raises BitjetsError where nothing is left to speak.
+    A capital letter that stands alone ("F B I") is the letter's name; {HH AH0 L OW1} stays as it is. The result is a
+    string whose `spans` give, for every word of it, the place in `text` that it was read from: `Span(word, start,
+    end)`, in order. Warns of characters that cannot be spoken and leaves them out. Raises BitjetsError where nothing
+    is left to speak.
     """
-    words, protected = to_words(text)
-    return protected.reveal(words)
+    readings = read(text)
+    words = " ".join(reading.protected.reveal(reading.words) for reading in readings)
+    return Normalized(words, (span for reading in readings for span in spans_of(reading)))

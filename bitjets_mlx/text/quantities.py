@@ -196,10 +196,10 @@ MEASURES = (
     # measures
     (r"(?<![\w.])\.(22|25|32|38|40|44|45|50|357)(?=[ -](?:[Cc]alib|[Ss]pecial|[Pp]istol|[Rr]evolver|[Rr]ifle|[Mm]agnum"
      r"|ACP|[Aa]utomatic|bullets?|cartridges?))", lambda m: cardinal(int(m[1])) if len(m[1]) < 3 else pairs(m[1])),
-    (rf"({NUMBER}) ?°(?: ?(\d+)'(?: ?(\d+)\")?)?(?: ?([CFKNSEW])(?![a-z]))?", _degrees),
+    (rf"(?<!\d)({NUMBER}) ?°(?: ?(\d+)'(?: ?(\d+)\")?)?(?: ?([CFKNSEW])(?![a-z]))?", _degrees),
     (r"\bdegrees ([CF])\b", lambda m: f"degrees {'Celsius' if m[1] == 'C' else 'Fahrenheit'}"),
-    (rf"({NUMBER}) ?%", lambda m: f"{decimal(m[1])} percent"),
-    (rf"({NUMBER})-percent\b", lambda m: f"{decimal(m[1])} percent"),
+    (rf"(?<!\d)({NUMBER}) ?%", lambda m: f"{decimal(m[1])} percent"),
+    (rf"(?<!\d)({NUMBER})-percent\b", lambda m: f"{decimal(m[1])} percent"),
     (r"(?<![\w.,])(\d+)' ?(\d{1,2})(?:\"|''|(?!\w))",
      lambda m: f"{cardinal(int(m[1]))} {'foot' if m[1] == '1' else 'feet'} {cardinal(int(m[2]))}"),
     (rf"(?<![\w.,])({NUMBER})(?:\"|'') ?(?=by\b|x\b|wide|tall|long|thick|deep|screen|TV|display|monitor|pipe|disk)",

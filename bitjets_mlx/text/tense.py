@@ -72,7 +72,7 @@ def read(context: Context) -> str:
 
 def _after_singular(context: Context, offset: int) -> str:
     """After a singular noun the past, unless a helper stands first or "read" is a noun itself."""
-    if context.before.split()[0] in AUXILIARIES:  # "Will the teacher read it?"
+    if context.before.split()[:1] and context.before.split()[0] in AUXILIARIES:  # "Will the teacher read it?"
         return _PRESENT
     a_read = context.at(offset - 1) in {"a", "an"} and context.at(1) in {"", "for", "and", "but"}  # "an easy read"
     return _PRESENT if a_read else _PAST

@@ -20,6 +20,7 @@ from bitjets_mlx.config import Calibration, CharacterConfig, FeatureStatistics
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.native.blas import one_blas_thread
 from bitjets_mlx.text import phonemize, split_sentences
+from bitjets_mlx.text.characters import has_speech
 from bitjets_mlx.text.spelled import spell
 from bitjets_mlx.text.symbols import GAP, PUNCTUATION, SYMBOLS
 from bitjets_mlx.vocoder.harmonic import HarmonicVocoder
@@ -71,6 +72,8 @@ class PhonemeFamily:
             try:
                 sentences.append(self.symbols(sentence, lexicon))
             except BitjetsError as error:
+                if has_speech(sentence):  # a wrong {phoneme}: not to be passed over in silence
+                    raise
                 failure = failure or error
         if not sentences:
             raise failure or BitjetsError("there is no text to speak: give some words.")
