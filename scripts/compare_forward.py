@@ -81,7 +81,10 @@ def main() -> None:
     right = True
     for name, sentence in SENTENCES.items():
         tokens = [phoneme for phonemes in packed.sentences(sentence) for phoneme in phonemes]
-        ours, theirs = packed._tokens(tokens), torch.from_numpy(np.array(packed._tokens(tokens))[0]).long()
+        ours, theirs = (
+            packed._family.tokens(tokens),
+            torch.from_numpy(np.array(packed._family.tokens(tokens))[0]).long(),
+        )
         contenders: dict[str, Callable[[], object]] = {
             "packed": one_blas_thread()(lambda ours=ours: speak(packed, ours)),  # as `Voice` does
             "fp32": lambda ours=ours: speak(expanded, ours),
@@ -120,7 +123,7 @@ def torch_twin(folder: Path) -> TorchAcoustic:
 
 def speak(voice: Voice, tokens: mx.array) -> Spoken:
     """tokens (1, N): what `Voice` asks its acoustic model for, before it leaves normalized units."""
-    model, mask = voice._acoustic, mx.ones((*tokens.shape, 1))
+    model, mask = voice._family.model, mx.ones((*tokens.shape, 1))
     states = model.encode(tokens, mx.array([0]), mask)
     variance = model.predict_variance(tokens, mx.array([0]), states, mask)
     durations = whole_durations(variance.log_durations, mask)
@@ -193,7 +196,7 @@ def report(voice: Voice, tokens: int, frames: int, times: Times, spent: Times) -
         print(f"  {name:8} {1e3 * medians[name]:7.2f} ms (best {best:.2f}; processor {processor:.2f})")
     torch_ratio, fp32_ratio = medians["PyTorch"] / medians["packed"], medians["fp32"] / medians["packed"]
     print(f"  packed is {torch_ratio:.2f} x as fast as PyTorch and {fp32_ratio:.2f} x as fast as fp32")
-    count = operations(voice._acoustic.config, tokens, frames)
+    count = operations(voice._family.model.config, tokens, frames)
     peak = 2 * 1024**3 / min(times["sgemm"])
     reached = count.total / medians["packed"]
     print(

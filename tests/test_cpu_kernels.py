@@ -14,8 +14,9 @@ from bitjets_mlx.ops.upsampling import upsample_plain, upsample_speaking
 from bitjets_mlx.ternary import cpu
 from bitjets_mlx.ternary.matmul import RMS_EPS, VARIABLE, scaled_taps, tap_sums
 from bitjets_mlx.ternary.quantize import int8_activations
-from bitjets_mlx.voice import load_voice
 from bitjets_mlx.voice.arrays import ternary_layers
+from bitjets_mlx.voice.folder import read_acoustic
+from bitjets_mlx.voice.voice_config import read_config
 
 pytestmark = pytest.mark.skipif(library("speaking") is None, reason="needs x86-64 with AVX2 and a C compiler")
 
@@ -76,7 +77,7 @@ def test_every_layer_of_the_voice_has_the_sums_of_its_expanded_weights(monkeypat
     held = {}
     for backend in ("cpu", "blas"):
         monkeypatch.setenv(VARIABLE, backend)
-        held[backend] = ternary_layers(load_voice(VOICE)._acoustic)
+        held[backend] = ternary_layers(read_acoustic(VOICE, read_config(VOICE)))
     assert len(held["cpu"]) == 40
     for name, layer in held["cpu"].items():
         expanded = held["blas"][name]

@@ -106,14 +106,13 @@ def product(
     if batch * frames == 0:
         return mx.zeros(shape, dtype)
     beta = beta.astype(mx.float32).reshape(-1)
-    unused = mx.zeros((8,))  # stands where an input is not read
     inputs = [
         integers,
         inverse_scale.astype(mx.float32),
         codes,
         beta,
-        unused if bias is None else bias.astype(mx.float32),
-        unused.astype(dtype) if residual is None else residual,
+        _unused(mx.float32) if bias is None else bias.astype(mx.float32),
+        _unused(dtype) if residual is None else residual,
     ]
     template = {
         "T": dtype,
@@ -129,6 +128,12 @@ def product(
             return _gemv(inputs, template, frames, outputs, codes.shape[-1]).reshape(shape)
     tile = tile or choose_tile(batch, frames, outputs)
     return _tiled(inputs, template, (batch, frames, outputs), dilation, tile).reshape(shape)
+
+
+@functools.cache
+def _unused(dtype: mx.Dtype) -> mx.array:
+    """Stands where an input is not read: made of data and kept, since `mx.zeros` would be a launch of its own."""
+    return mx.array([0.0] * 8, dtype)
 
 
 def _product_shape(

@@ -15,16 +15,12 @@ import numpy as np
 from mlx.utils import tree_map
 
 from bitjets_mlx.native.blas import set_blas_threads
+from bitjets_mlx.native.loader import on_cpu
 from bitjets_mlx.native.processor import cpu_cores
 
 # Seconds for which a Python thread may keep the interpreter from one that is back from a kernel. With Python's own
 # 0.005 a shard that builds its graph stops the others for that long, a dozen times an update.
 SWITCH_INTERVAL = 1e-4
-
-
-def on_cpu() -> bool:
-    """Whether MLX computes on its CPU backend."""
-    return mx.default_device() == mx.Device(mx.cpu)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,6 +23,8 @@ from bitjets_mlx.voice.prediction import Prediction, Style
 from bitjets_mlx.voice.process import check_process
 from bitjets_mlx.voice.voice_config import VoiceConfig, read_config
 
+MOST_CACHED = 256 * 2**20  # bytes of buffers that a GPU keeps between sentences
+
 
 class Voice:
     """A loaded voice. `config` is what its config.json says."""
@@ -93,7 +95,8 @@ class Voice:
             samples = self._family.sound(self._vocoder, mel, f0, voiced, number, style, seed)
             pause = pauses[index] if index < len(pauses) else None
             yield predicted, finished_sentence(samples, phonemes, last, style.speed, self.sample_rate, pause)
-            mx.clear_cache()  # every sentence has shapes of its own: buffers of old ones would pile up
+            if mx.get_cache_memory() > MOST_CACHED:  # every sentence has shapes of its own: old buffers pile up
+                mx.clear_cache()
 
     def predict(
         self,

@@ -61,7 +61,30 @@ def rule_breaches(text: str, is_header: bool = False) -> list[str]:
     found = [rule for rule, pattern in rules.items() if re.search(pattern, code)]
     if is_header and ATTRIBUTES.search(code):
         found.append("MLX looks for thread attributes in the source only, not in the header")
-    return found + [f"{name} calls itself" for name in recursive(code)]
+    found += [f"{name} calls itself" for name in recursive(code)]
+    return found + [f"{access} in a rolled loop over {variable}: write UNROLL" for access, variable in rolled(code)]
+
+
+def rolled(code: str) -> list[tuple[str, str]]:
+    """Where an array or vector of the thread's own is indexed by the variable of a loop that is not unrolled."""
+    types = r"(?:float|half|u?int|simdgroup_\w+)"
+    arrays = re.findall(rf"^\s*(?:const )?{types}[234]? (\w+)\[", code, re.M)
+    vectors = re.findall(r"\b(?:float|half|u?int)[234] (\w+) = ", code)
+    own = re.compile(rf"\b(?:{'|'.join([*arrays, *vectors, '-'])})((?:\[[^\]]*\])+)")
+    loops: list[tuple[str, bool, int]] = []  # variable, unrolled, depth of its braces
+    found, depth = [], 0
+    steps = re.compile(rf"(UNROLL\s+)?\bfor \(\w+ (\w+) = [^{{]*\{{|[{{}}]|{own.pattern}")
+    for step in steps.finditer(code):
+        if step[2]:
+            depth += 1
+            loops.append((step[2], bool(step[1]), depth))
+        elif step[3]:
+            used = re.findall(r"[a-z]\w*", step[3])
+            found += [(step[0], variable) for variable, unrolled, _ in loops if not unrolled and variable in used]
+        else:
+            depth += 1 if step[0] == "{" else -1
+            loops = [loop for loop in loops if loop[2] <= depth]
+    return found
 
 
 def recursive(code: str) -> list[str]:

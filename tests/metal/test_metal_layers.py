@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from emulator import Mutation, emulated_metal
 
+from bitjets_mlx.acoustic import AcousticModel
 from bitjets_mlx.acoustic.model import BitJets
 from bitjets_mlx.benchmarking import cost, kernels
 from bitjets_mlx.config import AcousticConfig
@@ -19,12 +20,19 @@ from bitjets_mlx.ternary.packing import unpack_codes
 from bitjets_mlx.ternary.quantize import int8_activations, ternary_weights
 from bitjets_mlx.voice import Voice, load_voice
 from bitjets_mlx.voice.arrays import ternary_layers
+from bitjets_mlx.voice.folder import read_acoustic
+from bitjets_mlx.voice.voice_config import read_config
 
 VOICE = Path(__file__).resolve().parents[2] / "weights" / "duo"
 
 
 def on(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
     monkeypatch.setattr(matmul, "backend", lambda: backend)
+
+
+def acoustic() -> AcousticModel:
+    """The shipped voice's acoustic model, packed for the backend of the moment."""
+    return read_acoustic(VOICE, read_config(VOICE))
 
 
 def random(*shape: int, seed: int = 0) -> mx.array:
@@ -65,7 +73,7 @@ def test_every_layer_of_the_voice_gives_the_same_sums_packed_and_expanded(
     held = {}
     for backend in ("blas", "metal", "cpu"):
         on(monkeypatch, backend)
-        held[backend] = ternary_layers(load_voice(VOICE)._acoustic)
+        held[backend] = ternary_layers(acoustic())
     assert len(held["blas"]) == 40
     seen = set()
     for name, layer in held["blas"].items():
@@ -97,8 +105,8 @@ def spoken(monkeypatch: pytest.MonkeyPatch, backend: str) -> tuple[Voice, np.nda
 def test_a_packed_voice_gives_the_same_audio_as_an_expanded_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit, since quantization is the same and the sums are: here 2-bit codes by MLX's product, and fp32."""
     _, expanded = spoken(monkeypatch, "blas")
-    packed, samples = spoken(monkeypatch, "cuda")
-    assert all(layer.packed.codes.dtype == mx.uint32 for layer in ternary_layers(packed._acoustic).values())
+    _, samples = spoken(monkeypatch, "cuda")
+    assert all(layer.packed.codes.dtype == mx.uint32 for layer in ternary_layers(acoustic()).values())
     assert np.array_equal(samples, expanded)
 
 
@@ -126,7 +134,7 @@ def test_packed_weights_take_at_most_a_fifteenth_of_fp32(monkeypatch: pytest.Mon
     """On metal and cuda; the C kernels take a quarter. `benchmark cost` says the same of every backend."""
     for backend, share in (("metal", 15), ("cuda", 15), ("cpu", 3.9)):
         on(monkeypatch, backend)
-        model = load_voice(VOICE)._acoustic
+        model = acoustic()
         layers = ternary_layers(model).values()
         full = sum(4 * layer.gain.size * layer.bias.size * layer.packed.codes.shape[0] for layer in layers)
         held = sum(layer.packed.codes.nbytes + layer.packed.beta.nbytes for layer in layers)

@@ -1,10 +1,13 @@
 """Address spaces, doubles, recursion and the other rules, on the kernels' real sources and on broken ones."""
 
+import re
+from pathlib import Path
+
 import mlx.core as mx
 import pytest
 from emulator import emulated_metal
 from products import full_output, operands
-from static_check import CLANG, rule_breaches, type_errors
+from static_check import CLANG, rolled, rule_breaches, type_errors
 
 from bitjets_mlx.ternary import metal
 
@@ -76,6 +79,16 @@ def test_kernels_keep_the_rules(path: object) -> None:
 )
 def test_broken_rules_are_found(text: str, rule: str) -> None:
     assert any(rule in breach for breach in rule_breaches(text, is_header=True))
+
+
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+def test_a_loop_that_stays_rolled_is_found(path: Path) -> None:
+    """Each loop over registers in turn; what does not index any of them may roll."""
+    text = path.read_text()
+    assert rolled(text) == []
+    places = [found.end() for found in re.finditer(r"^\s*UNROLL\n", text, re.M)]
+    needed = [bool(rolled(text[:end].rpartition("UNROLL")[0] + text[end:])) for end in places]
+    assert all(needed) or (path.stem, needed.count(False)) == ("tiled", 1)  # of that the k loop, as in MLX's own GEMM
 
 
 def test_grids_are_whole_threadgroups(emulator: None) -> None:

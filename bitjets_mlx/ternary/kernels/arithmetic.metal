@@ -5,6 +5,10 @@
 // number whose unit is 1 (1024 in half, 2^23 in float) and subtracting that number: bit operations and one exact
 // subtraction, for halves two at a time.
 
+// Before every loop whose variable indexes an array or a vector of the thread's own: registers have no addresses, so that
+// such an array stays in memory if one loop over it is not unrolled.
+#define UNROLL _Pragma("clang loop unroll(full)")
+
 constant constexpr uint ZERO_CODES = 0x55555555u;  // sixteen codes 1, which is the trit 0
 constant constexpr int ACTIVATION_RELU = 1;
 constant constexpr int ACTIVATION_GELU = 2;

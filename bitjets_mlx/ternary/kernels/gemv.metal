@@ -14,32 +14,42 @@ const uint group = threadgroup_position_in_grid.x * SIMDGROUPS + simdgroup_index
 const uint first = (group * (32 / LANES) + lane / LANES) * OUTPUTS;
 
 float sums[ROWS][OUTPUTS];
+UNROLL
 for (uint row = 0; row < ROWS; row++) {
+    UNROLL
     for (uint i = 0; i < OUTPUTS; i++) {
         sums[row][i] = 0.0f;
     }
 }
 for (uint word = lane % LANES; word < words; word += LANES) {
     float activations[ROWS][16];
+    UNROLL
     for (uint row = 0; row < ROWS; row++) {
+        UNROLL
         for (uint part = 0; part < 4; part++) {
             const uint packed = integers[(row * words + word) * 4 + part];
+            UNROLL
             for (uint byte = 0; byte < 4; byte++) {
                 activations[row][4 * part + byte] = int8_to_float(packed, byte);
             }
         }
     }
+    UNROLL
     for (uint i = 0; i < OUTPUTS; i++) {
         const uint packed = first + i < outputs ? codes[(first + i) * words + word] : ZERO_CODES;
+        UNROLL
         for (uint k = 0; k < 16; k++) {
             const float trit = trit_to_float(packed, k);
+            UNROLL
             for (uint row = 0; row < ROWS; row++) {
                 sums[row][i] = fma(trit, activations[row][k], sums[row][i]);
             }
         }
     }
 }
+UNROLL
 for (uint row = 0; row < ROWS; row++) {
+    UNROLL
     for (uint i = 0; i < OUTPUTS; i++) {
         float sum = sums[row][i];
         for (ushort distance = LANES / 2; distance > 0; distance /= 2) {

@@ -20,7 +20,9 @@ threadgroup float partial_largest[SIMDGROUPS];
 
 float values[GROUPS][4];
 float squares = 0.0f;
+UNROLL
 for (uint group = 0; group < GROUPS; group++) {
+    UNROLL
     for (uint i = 0; i < 4; i++) {
         const uint k = 4 * (group * threads + thread_id) + i;
         values[group][i] = k < inputs ? float(x[row * inputs + k]) : 0.0f;
@@ -42,7 +44,9 @@ if (SIMDGROUPS > 1) {
 const float norm = precise::rsqrt(squares / float(inputs) + settings[0]);
 const float present = mask[row];
 float largest = 0.0f;
+UNROLL
 for (uint group = 0; group < GROUPS; group++) {
+    UNROLL
     for (uint i = 0; i < 4; i++) {
         const uint k = 4 * (group * threads + thread_id) + i;
         values[group][i] = k < inputs ? values[group][i] * norm * gain[k] * present : 0.0f;
@@ -62,9 +66,11 @@ if (SIMDGROUPS > 1) {
 }
 
 const float scale = 127.0f / max(largest, 1e-5f);
+UNROLL
 for (uint group = 0; group < GROUPS; group++) {
     const uint word = group * threads + thread_id;
     uint packed = 0;
+    UNROLL
     for (uint i = 0; i < 4; i++) {
         const int whole = int(clamp(rint(values[group][i] * scale), -128.0f, 127.0f));  // rint: half to even
         packed |= (uint(whole) & 0xffu) << (8 * i);

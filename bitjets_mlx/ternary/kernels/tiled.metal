@@ -36,7 +36,9 @@ const int lane_row = ((lane / 4) & 4) + (lane / 2) % 4;
 const int lane_column = ((lane / 4) & 2) * 2 + (lane % 2) * 2;
 
 float total[FM][FN][2];
+UNROLL
 for (int m = 0; m < FM; m++) {
+    UNROLL
     for (int n = 0; n < FN; n++) {
         total[m][n][0] = 0.0f;
         total[m][n][1] = 0.0f;
@@ -46,7 +48,9 @@ for (int m = 0; m < FM; m++) {
 for (int tap = 0; tap < taps; tap++) {
     const int shift = (tap - taps / 2) * settings[0];
     simdgroup_float8x8 sums[FM][FN];
+    UNROLL
     for (int m = 0; m < FM; m++) {
+        UNROLL
         for (int n = 0; n < FN; n++) {
             sums[m][n] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
         }
@@ -58,6 +62,7 @@ for (int tap = 0; tap < taps; tap++) {
             const int frame = first_frame + row + shift;
             const bool inside = frame >= 0 && frame < frames;
             const half4 four = int8_to_half(inside ? integers[(utterance + frame) * words * 4 + step * 8 + part] : 0u);
+            UNROLL
             for (int k = 0; k < 4; k++) {
                 activations[row * LD + part * 4 + k] = four[k];
             }
@@ -74,16 +79,21 @@ for (int tap = 0; tap < taps; tap++) {
             }
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);  // the tile must be whole before anybody multiplies
+        UNROLL
         for (int k = 0; k < BK; k += 8) {
             simdgroup_half8x8 a[FM];
             simdgroup_half8x8 b[FN];
+            UNROLL
             for (int m = 0; m < FM; m++) {
                 simdgroup_load(a[m], activations + (corner_frame + m * 8) * LD + k, LD);
             }
+            UNROLL
             for (int n = 0; n < FN; n++) {
                 simdgroup_load(b[n], weights + (corner_output + n * 8) * LD + k, LD, ulong2(0, 0), true);
             }
+            UNROLL
             for (int m = 0; m < FM; m++) {
+                UNROLL
                 for (int n = 0; n < FN; n++) {
                     simdgroup_multiply_accumulate(sums[m][n], a[m], b[n], sums[m][n]);
                 }
@@ -91,9 +101,11 @@ for (int tap = 0; tap < taps; tap++) {
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);  // nobody may still multiply when the next tile is written
     }
+    UNROLL
     for (int m = 0; m < FM; m++) {
         const int frame = first_frame + corner_frame + m * 8 + lane_row + shift;
         const float inverse = frame >= 0 && frame < frames ? inverse_scale[utterance + frame] : 0.0f;
+        UNROLL
         for (int n = 0; n < FN; n++) {
             total[m][n][0] = fma(sums[m][n].thread_elements()[0], inverse, total[m][n][0]);
             total[m][n][1] = fma(sums[m][n].thread_elements()[1], inverse, total[m][n][1]);
@@ -101,9 +113,12 @@ for (int tap = 0; tap < taps; tap++) {
     }
 }
 
+UNROLL
 for (int m = 0; m < FM; m++) {
     const int frame = first_frame + corner_frame + m * 8 + lane_row;
+    UNROLL
     for (int n = 0; n < FN; n++) {
+        UNROLL
         for (int i = 0; i < 2; i++) {
             const int output = first_output + corner_output + n * 8 + lane_column + i;
             if (frame < frames && output < outputs) {
