@@ -7,7 +7,6 @@ stand for either half. Without --vocoder the voice speaks by Griffin-Lim; withou
 """
 
 import argparse
-import json
 import sys
 import warnings
 from dataclasses import dataclass, field, replace
@@ -22,9 +21,6 @@ from bitjets_mlx.config import (
     AudioConfig,
     Calibration,
     CharacterConfig,
-    HarmonicConfig,
-    HifiganConfig,
-    JointConfig,
 )
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.data.rare_symbols import substitutes
@@ -32,8 +28,8 @@ from bitjets_mlx.errors import BitjetsError, run_command
 from bitjets_mlx.files import read_json
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.calibrate import calibrate
-from bitjets_mlx.training.runs import RunConfig, load_run_config, run_weights
-from bitjets_mlx.training.settings import JOINT, model_of
+from bitjets_mlx.training.config import TrainConfig
+from bitjets_mlx.training.runs import hours, load_run_config, run_weights, summary
 from bitjets_mlx.vocoder.quantized import quantized
 from bitjets_mlx.vocoder.storage import pack_integers
 from bitjets_mlx.voice.arrays import Tree, half, named_arrays, pack_acoustic
@@ -56,7 +52,7 @@ def main() -> None:
     if arguments.joint:
         if arguments.acoustic or arguments.vocoder:
             raise BitjetsError("--joint RUN gives both halves: leave --acoustic and --vocoder out.")
-        if load_run_config(Path(arguments.joint)).stage != JOINT:
+        if load_run_config(Path(arguments.joint)).stage != "joint":
             raise BitjetsError(f"{arguments.joint} is no run of --stage joint: give it as --acoustic or --vocoder.")
         arguments.acoustic = arguments.vocoder = arguments.joint
     if arguments.acoustic is None and arguments.vocoder is None:
@@ -116,42 +112,39 @@ def _check_fit(acoustic: Part | None, vocoder: Part | None) -> None:
 def acoustic_part(run: Path) -> Part:
     """The averaged weights of an acoustic run."""
     config = load_run_config(run)
-    if config.stage not in ("acoustic", JOINT):
+    if config.stage not in ("acoustic", "joint"):
         raise BitjetsError(f"{run} is a run of --stage {config.stage}: give --acoustic a run of --stage acoustic.")
     updates, tree = _half(run, config, "acoustic")
-    whole = model_of(config)
-    model = whole.acoustic if isinstance(whole, JointConfig) else whole
-    assert isinstance(model, AcousticConfig | CharacterConfig)
-    missing, calibration = _learned_from(config, model, tree) if config.symbols == SYMBOLS else ({}, None)
+    model = config.acoustic_model
+    missing, calibration = _learned_from(config, model, tree) if config.data.symbols == SYMBOLS else ({}, None)
     voice = VoiceConfig(
-        audio=config.audio,
+        audio=config.data.audio,
         acoustic=model,
-        statistics=config.statistics,
-        speakers=config.speakers,
-        symbols=config.symbols,
+        statistics=config.data.statistics,
+        speakers=config.data.speakers,
+        symbols=config.data.symbols,
         substitutes=missing,
         calibration=calibration,
-        origin={"acoustic": _origin(run, config, updates)},
+        origin={"acoustic": _origin(run, config, updates, "acoustic")},
     )
     return Part(voice, tree=tree)
 
 
-def _half(run: Path, config: RunConfig, half: str) -> tuple[int, Tree]:
+def _half(run: Path, config: TrainConfig, half: str) -> tuple[int, Tree]:
     """Updates done, and the averaged weights of one half."""
     updates, tree = run_weights(run)
-    return updates, tree[half] if config.stage == JOINT else tree
+    return updates, tree[half] if config.stage == "joint" else tree
 
 
 def _learned_from(
-    run: RunConfig, config: AcousticConfig | CharacterConfig, tree: Tree
+    run: TrainConfig, config: AcousticConfig | CharacterConfig, tree: Tree
 ) -> tuple[dict[str, str], Calibration | None]:
     """What to say for symbols that the training data hardly had, and the calibration of the model's prosody on it."""
     try:
-        prepared = PreparedData(run.data)
+        prepared = PreparedData(run.data.folder).with_statistics(run.data.statistics)
     except BitjetsError as error:
         warnings.warn(f"neither rare symbols nor the prosody's calibration can be measured: {error}", stacklevel=2)
         return {}, None
-    prepared.statistics = run.statistics
     model = build_acoustic(config, with_aligner=True)
     model.update(tree)
     return substitutes(clip.phonemes for clip in prepared.split("train")), calibrate(model, prepared)
@@ -161,18 +154,15 @@ def vocoder_part(source: Path) -> Part:
     """The averaged generator of a vocoder run, or the vocoder of a voice or vocoder folder as it is."""
     if not (source / VOCODER_FILE).exists():
         config = load_run_config(source)
-        if config.stage not in ("vocoder", JOINT):
+        if config.stage not in ("vocoder", "joint"):
             raise BitjetsError(f"{source} is a run of --stage {config.stage}: give --vocoder one of --stage vocoder.")
         updates, tree = _half(source, config, "vocoder")
-        whole = model_of(config)
-        model = whole.vocoder if isinstance(whole, JointConfig) else whole
-        assert isinstance(model, HarmonicConfig | HifiganConfig)
         voice = VoiceConfig(
-            audio=config.audio,
-            vocoder=model,
-            origin={"vocoder": _origin(source, config, updates)},
+            audio=config.data.audio,
+            vocoder=config.vocoder_model,
+            origin={"vocoder": _origin(source, config, updates, "vocoder")},
         )
-        bits = config.training.get("weight_bits", 0)
+        bits = config.vocoder_training.weight_bits if config.stage == "vocoder" else 0
         weights = {name: np.array(value) for name, value in named_arrays(quantized(tree, bits)).items()}
         return Part(voice, arrays=pack_integers(weights, bits or 8))
     voice = read_config(source)
@@ -182,22 +172,11 @@ def vocoder_part(source: Path) -> Part:
     return Part(config_of_vocoder, arrays=read_weights(source / VOCODER_FILE))
 
 
-def _origin(run: Path, config: RunConfig, updates: int) -> dict[str, Any]:
+def _origin(run: Path, config: TrainConfig, updates: int, half: str) -> dict[str, Any]:
     """What the run itself recorded of its training."""
-    training = dict(config.training)
-    if isinstance(training.get("acoustic"), str) and training["acoustic"]:
-        training["acoustic"] = Path(training["acoustic"]).name  # where it lay concerns nobody else
-    origin = {"updates": updates, "training": training, "speakers": list(config.speakers)}
-    seconds, before = 0.0, 0
-    try:
-        lines = (run / "log.jsonl").read_text().splitlines()
-        for line in map(json.loads, lines):
-            if before < line["update"] <= updates:
-                seconds += (line["update"] - before) * line["seconds_per_update"]
-                before = line["update"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return origin
-    return origin | {"hours": round(seconds / 3600, 2)}
+    origin = {"updates": updates, "training": summary(config, half), "speakers": list(config.data.speakers)}
+    taken = hours(run, updates)
+    return origin if taken is None else origin | {"hours": round(taken, 2)}
 
 
 def _read_text(path: str) -> str:

@@ -4,98 +4,155 @@
     python -m bitjets_mlx.train --stage vocoder --data PREPARED --out RUN2
     python -m bitjets_mlx.train --stage joint --data PREPARED --out RUN3 --init-acoustic RUN --init-vocoder RUN2
 
-The joint stage trains both halves at once, end to end as in JETS; it also begins from nothing.
+The joint stage trains both halves at once, end to end as in JETS; it also starts from scratch.
 
-A run that was stopped or killed goes on, to the same weights, with the same command and --resume.
-With `mlx.launch -n 2 -- python -m bitjets_mlx.train ...` two processes share the work.
+A run that was stopped or killed goes on, to the same weights, with the same command and --resume; with more --updates
+it becomes longer. With `mlx.launch -n 2 -- python -m bitjets_mlx.train ...` two processes share the work.
 """
 
 import argparse
+import dataclasses
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import mlx.core as mx
+import numpy as np
 
-from bitjets_mlx.config import AcousticConfig, CharacterConfig, HarmonicConfig, HifiganConfig, JointConfig
+from bitjets_mlx.checked import Range
+from bitjets_mlx.config import (
+    AcousticConfig,
+    AudioConfig,
+    HarmonicConfig,
+    HifiganConfig,
+    JointConfig,
+    identity_statistics,
+)
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.data.respelled import as_read
 from bitjets_mlx.errors import BitjetsError, run_command
-from bitjets_mlx.training.acoustic_stage import AcousticStage, AcousticTraining
-from bitjets_mlx.training.beginning import Stage, begin
 from bitjets_mlx.training.checkpoints import newest_checkpoint
-from bitjets_mlx.training.joint_settings import fresh_joint_settings
-from bitjets_mlx.training.joint_stage import JointStage
-from bitjets_mlx.training.joint_training import JointTraining, joint_training
+from bitjets_mlx.training.config import (
+    MODEL_SETTINGS,
+    AcousticTraining,
+    DataConfig,
+    JointWeights,
+    OptimizerConfig,
+    Stage,
+    TrainConfig,
+    VocoderTraining,
+    flag,
+    get,
+    settings_of,
+)
+from bitjets_mlx.training.configure import new_config, resumed_config
+from bitjets_mlx.training.defaults import VOCODERS, default_config, new_acoustic
 from bitjets_mlx.training.loop import LoopConfig, train
 from bitjets_mlx.training.optimize import leaves
 from bitjets_mlx.training.runs import save_run_config
-from bitjets_mlx.training.settings import (
-    JOINT,
-    VOCODERS,
-    Settings,
-    Training,
-    fresh_settings,
-    resumed_settings,
-    run_config,
-)
-from bitjets_mlx.training.vocoder_stage import VocoderStage
-from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig, hifigan_training
+from bitjets_mlx.training.stages import build
+from bitjets_mlx.training.trainer import DISCRIMINATORS, Trainer
+from bitjets_mlx.training.vocoder_validation import VocoderValidation
+from bitjets_mlx.training.warm_start import start
 from bitjets_mlx.vocoder.quantized import TERNARY
 
-LOOP = LoopConfig(updates=0)  # for its defaults
-NOT_SETTINGS = {"stage", "data", "out", "init", "resume", "wandb", "pesq", "log_every", "save_every", "validate_every"}
+JUDGED_CLIPS = 8
+NOT_SETTINGS = {"stage", "data", "out", "resume", "wandb", "pesq", "judge", "log_every", "save_every", "validate_every"}
 
 
 def main() -> None:
     """Parse, build the stage, train."""
-    arguments = _parser().parse_args()
+    arguments = parser().parse_args()
     run, prepared = Path(arguments.out), PreparedData(arguments.data)
-    settings = _settings(arguments, run, prepared)
-    data = as_read(prepared, settings.symbols, settings.audio)
-    data.statistics = settings.statistics
-    stage = _stage(settings, data, run)
+    config = config_of(arguments, run, prepared)
+    own = config.data
+    trainer = build(as_read(prepared, own.symbols, own.audio).with_statistics(own.statistics), config, run)
     if not (arguments.resume and newest_checkpoint(run)):
-        begin(stage, settings, data.speakers)
-    if arguments.pesq:
-        _measure_pesq(stage)
-    config = run_config(settings, data)
+        start(trainer)
+    add_measures(trainer, arguments.pesq, arguments.judge)
     group = mx.distributed.init()
     mx.eval(mx.distributed.all_sum(mx.array(1.0), group=group))  # every process has looked whether there is a run
-    if group.rank() == 0:
-        _say_discriminators(settings.training, stage)
-        if not (run / "config.json").exists():
-            save_run_config(run, config)
-    loop = LoopConfig(settings.training.updates, arguments.log_every, arguments.save_every, arguments.validate_every)
-    if arguments.wandb and group.rank() == 0:
+    first = group.rank() == 0
+    if first:
+        if config.vocoder is not None and config.vocoder.adversarial_from < 1.0:
+            count = sum(leaf.size for _, leaf in leaves(trainer.networks[DISCRIMINATORS].parameters))
+            print(f"discriminators: {config.vocoder.discriminators}, {count / 1e6:.2f} M parameters", file=sys.stderr)
+        save_run_config(run, config)
+    loop = LoopConfig(config.updates, arguments.log_every, arguments.save_every, arguments.validate_every)
+    if arguments.wandb and first:
         from bitjets_mlx.training.wandb_log import WandbLog  # wandb is slow to import and not always there
 
-        with WandbLog(run, config, stage) as log:
-            train(stage, run, loop, arguments.resume, log.observe)
+        with WandbLog(run, config, trainer) as log:
+            train(trainer, run, loop, arguments.resume, log.observe)
     else:
-        train(stage, run, loop, arguments.resume)
+        train(trainer, run, loop, arguments.resume)
 
 
-def _settings(arguments: argparse.Namespace, run: Path, data: PreparedData) -> Settings:
-    options = {name: value for name, value in vars(arguments).items() if name not in NOT_SETTINGS and value is not None}
+def config_of(arguments: argparse.Namespace, run: Path, data: PreparedData) -> TrainConfig:
+    """The configuration that a command line asks for, of a new run or of one to resume."""
+    given = {name: value for name, value in vars(arguments).items() if name not in NOT_SETTINGS and value is not None}
     if arguments.stage != "vocoder":
-        options |= _precision(options)
+        given |= _precision(given)
     begun = (run / "config.json").exists()
     if begun and not arguments.resume:
         raise BitjetsError(f"{run} already holds a run: add --resume to go on with it, or give another --out.")
     if run.exists() and not run.is_dir():
         raise BitjetsError(f"--out {run} is a file: give the name of a folder.")
-    init = arguments.init or ""
+    sources = {"acoustic": {"init"}, "vocoder": {"init", "vocoder"}}
+    own = sources.get(arguments.stage, {"init", "init_acoustic", "init_vocoder", "vocoder", "vocoder_reads"})
+    questions = {name: given.pop(name) for name in own if name in given}
     if begun:
-        return resumed_settings(run, arguments.stage, data, init, options)
-    if arguments.stage == JOINT:
-        return fresh_joint_settings(data, init, options)
-    return fresh_settings(arguments.stage, options.get("vocoder"), data, init, options)
+        return resumed_config(run, arguments.stage, data, given, questions)
+    return new_config(arguments.stage, data, given, **questions)
 
 
-def _precision(options: dict[str, Any]) -> dict[str, Any]:
+def add_measures(trainer: Trainer, pesq: bool, judge: bool) -> None:
+    """What validation measures beside the losses, on copy synthesis."""
+    if not (pesq or judge):
+        return
+    if not isinstance(trainer.validation, VocoderValidation):
+        raise BitjetsError("--pesq and --judge measure copy synthesis: leave them out without --stage vocoder.")
+    if pesq:
+        from bitjets_mlx.evaluation.packages import optional
+        from bitjets_mlx.evaluation.quality import pesq_wideband, stoi
+
+        for package in ("pesq", "pystoi"):
+            optional(package)  # say what is missing now, not at the first validation
+        trainer.validation.measures.append(partial(_means, {"pesq": pesq_wideband, "stoi": stoi}))
+    if judge:
+        from bitjets_mlx.evaluation.distill_mos import score
+
+        trainer.validation.measures.append(partial(_judged, score))
+
+
+def _means(
+    measures: Mapping[str, Callable[[np.ndarray, np.ndarray], float]],
+    recorded: list[np.ndarray],
+    copies: list[np.ndarray],
+) -> dict[str, float]:
+    """The mean of each measure over pairs of recording and copy; NaNs, where it cannot tell, do not count."""
+    found = {}
+    for name, measure in measures.items():
+        values = [measure(one, other) for one, other in zip(recorded, copies, strict=True)]
+        known = [value for value in values if np.isfinite(value)]
+        if known:
+            found[name] = float(np.mean(known))
+    return found
+
+
+def _judged(
+    score: Callable[[list[np.ndarray], int], np.ndarray], recorded: list[np.ndarray], copies: list[np.ndarray]
+) -> dict[str, float]:
+    """Distill-MOS of some of the copies; of the recordings too, as what they are compared with."""
+    rate, every = AudioConfig.sample_rate, max(1, len(copies) // JUDGED_CLIPS)
+    mos, above = (float(np.mean(score(clips[::every], rate))) for clips in (copies, recorded))
+    return {"distill_mos": mos, "distill_mos_recorded": above}
+
+
+def _precision(options: Mapping[str, Any]) -> dict[str, Any]:
     """`ternary` and `weight_bits` of the acoustic model, of which each rules the other out."""
     if "weight_bits" in options:
         ternary = options["weight_bits"] == TERNARY
@@ -103,175 +160,116 @@ def _precision(options: dict[str, Any]) -> dict[str, Any]:
     return {"weight_bits": 0} if "ternary" in options else {}
 
 
-def _stage(settings: Settings, data: PreparedData, run: Path) -> Stage:
-    model, training = settings.model, settings.training
-    if isinstance(model, JointConfig):
-        assert isinstance(training, JointTraining)
-        return JointStage(data, model, training)
-    if isinstance(model, AcousticConfig | CharacterConfig):
-        assert isinstance(training, AcousticTraining)
-        return AcousticStage(data, model, training)
-    assert isinstance(training, VocoderTrainingConfig)
-    assert isinstance(model, HarmonicConfig | HifiganConfig)
-    return VocoderStage(data, model, training, run)
+# -- the command line ----------------------------------------------------------------------------------------------
 
 
-def _measure_pesq(stage: Stage) -> None:
-    if not isinstance(stage, VocoderStage):
-        raise BitjetsError("--pesq measures copy synthesis: leave it out without --stage vocoder.")
-    from bitjets_mlx.evaluation.packages import optional
-
-    for package in ("pesq", "pystoi"):
-        optional(package)  # say what is missing now, not at the first validation
-    stage.validation.with_pesq = True
-
-
-def _say_discriminators(training: Training, stage: Stage) -> None:
-    if isinstance(training, AcousticTraining):
-        return
-    own = training.vocoder if isinstance(training, JointTraining) else training
-    if own.adversarial_from < 1.0:
-        count = sum(leaf.size for _, leaf in leaves(stage.parts()["discriminators"]))
-        print(f"discriminators: {own.discriminators}, {count / 1e6:.2f} M parameters", file=sys.stderr)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Flags of the run, and those that the configuration's fields make."""
+    made = argparse.ArgumentParser(
         prog="python -m bitjets_mlx.train",
         usage="python -m bitjets_mlx.train --stage {acoustic,vocoder,joint} --data PREPARED --out RUN [options]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    what = parser.add_argument_group("what to train")
-    what.add_argument("--stage", choices=["acoustic", "vocoder", JOINT], required=True, help="half of a voice, or both")
+    defaults = default_texts()
+    what = made.add_argument_group("what to train")
+    what.add_argument("--stage", choices=get_args(Stage), required=True, help="half of a voice, or both")
     what.add_argument("--data", metavar="PREPARED", required=True, help="folder written by bitjets_mlx.prepare")
     what.add_argument("--out", metavar="RUN", required=True, help="folder of this run")
     what.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in RUN")
-    what.add_argument(
-        "--init", metavar="FOLDER", help="begin with the weights of a run, a <voice>_trainable or a converted folder"
-    )
-    what.add_argument("--vocoder", choices=list(VOCODERS), help="kind of vocoder (harmonic); hifigan is hifigan-v2")
-
-    _add_training_options(parser)
-    log = parser.add_argument_group("every how many updates there is what (may change when resuming)")
-    for what_else, default, text in (
-        ("log", LOOP.log_every, "a line in RUN/log.jsonl"),
-        ("save", LOOP.save_every, "a checkpoint"),
-        ("validate", LOOP.validate_every, "validation losses"),
+    text = "init checkpoint: a run, a <voice>_trainable or a converted folder, for a vocoder also a voice"
+    what.add_argument("--init", metavar="FOLDER", help=text)
+    what.add_argument("--init-acoustic", metavar="FOLDER", help="init checkpoint of the acoustic model (joint)")
+    what.add_argument("--init-vocoder", metavar="FOLDER", help="init checkpoint of the vocoder (joint)")
+    text = "kind of vocoder, by default harmonic; hifigan is hifigan-v2"
+    what.add_argument("--vocoder", choices=list(VOCODERS), help=text)
+    text = "what HiFi-GAN reads, by default mels; as in JETS the decoder's states (joint)"
+    what.add_argument("--vocoder-reads", choices=["mel", "states"], help=text)
+    _add_precision(what.add_mutually_exclusive_group())
+    for title, kind, prefix in (
+        ("all stages", TrainConfig, ""),
+        ("optimizer; with two halves the acoustic model's", OptimizerConfig, ""),
+        ("acoustic model (--stage acoustic and joint)", AcousticTraining, ""),
+        ("vocoder (--stage vocoder and joint)", VocoderTraining, ""),
+        ("vocoder's optimizer (--stage joint)", OptimizerConfig, "vocoder_"),
+        ("--stage joint", JointWeights, ""),
+        ("log", LoopConfig, ""),
     ):
-        log.add_argument(
-            f"--{what_else}-every", metavar="N", type=_count, default=default, help=f"{text} (%(default)s)"
-        )
-    log.add_argument(
-        "--pesq", action="store_true", help="validate with PESQ and STOI too (vocoder; needs requirements-dev.txt)"
+        group = made.add_argument_group(title)
+        hints = get_type_hints(kind, include_extras=True)
+        if kind is AcousticTraining:
+            model = get_type_hints(AcousticConfig, include_extras=True)
+            for name, text in MODEL_SETTINGS.items():
+                _add(group, name, model[name], text, defaults[name])
+        for each in dataclasses.fields(kind):
+            if each.metadata:
+                aliases = () if prefix else each.metadata["aliases"]
+                name, about = prefix + each.name, each.metadata
+                _add(group, name, hints[each.name], about["help"], defaults.get(name, each.default), *aliases)
+    made.set_defaults(**{f.name: f.default for f in dataclasses.fields(LoopConfig) if f.metadata})
+    group.add_argument(
+        "--pesq", action="store_true", help="validate with PESQ and STOI (vocoder; see requirements-dev.txt)"
     )
-    log.add_argument("--wandb", action="store_true", help="also log to Weights & Biases (WANDB_MODE=offline: to disk)")
-    return parser
+    text = "validate with Distill-MOS (vocoder; requirements-quality.txt)"
+    group.add_argument("--judge", action="store_true", help=text)
+    text = "also log to Weights & Biases (WANDB_MODE=offline: to disk)"
+    group.add_argument("--wandb", action="store_true", help=text)
+    return made
 
 
-def _add(group: argparse._ArgumentGroup, name: str, kind: Callable[[str], float], text: str, default: object) -> None:
-    """A number; None where the command line does not name it."""
-    letter = "N" if kind in (_count, _seed) else "R"
-    group.add_argument(name, metavar=letter, type=kind, help=f"{text} ({default})")
+def default_texts() -> dict[str, str]:
+    """The default of every setting, or its defaults where trainings differ."""
+    data = DataConfig("", AudioConfig(), identity_statistics(AudioConfig.n_mels, 1), (), ())
+    acoustic, harmonic, hifigan = new_acoustic(1), HarmonicConfig(), HifiganConfig()
+    trainings = {
+        "acoustic": default_config("acoustic", acoustic, data),
+        "harmonic": default_config("vocoder", harmonic, data),
+        "HiFi-GAN": default_config("vocoder", hifigan, data),
+        "joint with harmonic": default_config("joint", JointConfig(acoustic, harmonic), data),
+        "joint with HiFi-GAN": default_config("joint", JointConfig(acoustic, hifigan), data),
+    }
+    values: dict[str, dict[str, list[str]]] = {}  # of a setting: which trainings have which value
+    for label, config in trainings.items():
+        for name, path in settings_of(config).items():
+            values.setdefault(name, {}).setdefault(str(get(config, path)), []).append(label)
+    return {
+        name: "; ".join(f"{', '.join(labels)}: {value}" for value, labels in own.items()) if len(own) > 1 else min(own)
+        for name, own in values.items()
+    }
 
 
-def _add_training_options(parser: argparse.ArgumentParser) -> None:
-    """Fields of the training's and the model's configuration."""
-    acoustic, vocoder, hifigan = AcousticTraining(), VocoderTrainingConfig(), hifigan_training()
-    joint = joint_training(HifiganConfig(), reads_mels=True)
-    of_all = parser.add_argument_group("how (for all stages; the default in brackets)")
-    _add(of_all, "--updates", _count, "length of the whole training", acoustic.updates)
-    default = f"{acoustic.batch_size}; HiFi-GAN {hifigan.batch_size}"
-    _add(of_all, "--batch-size", _count, "clips a micro-batch and process", default)
-    default = f"{acoustic.accumulate}; HiFi-GAN {hifigan.accumulate}; joint {joint.acoustic.accumulate}"
-    _add(of_all, "--accumulate", _count, "micro-batches an update", default)
-    default = f"{acoustic.learning_rate}; vocoder {vocoder.learning_rate}, HiFi-GAN {hifigan.learning_rate}; joint "
-    default += f"{joint.acoustic.learning_rate}"
-    _add(of_all, "--learning-rate", _positive, "peak of the schedule (joint: the acoustic model's)", default)
-    default = f"{acoustic.warm_up}; vocoder {vocoder.warm_up}, HiFi-GAN {hifigan.warm_up}"
-    _add(of_all, "--warm-up", _count, "updates until it has its peak (joint: likewise)", default)
-    text = "decoupled, as in AdamW (joint: likewise)"
-    _add(of_all, "--weight-decay", _share, text, acoustic.weight_decay)
-    _add(of_all, "--seed", _seed, "of weights, order of clips, dropout, noise", acoustic.seed)
-    precision = of_all.add_mutually_exclusive_group()
+def _add_precision(group: Any) -> None:
     text = "of integer weights, to compare with: the acoustic model's in place of ternary ones, or the vocoder's"
-    precision.add_argument("--weight-bits", type=float, choices=[8, 4, TERNARY], help=text)
+    group.add_argument("--weight-bits", type=float, choices=[8, 4, TERNARY], help=text)
     text = "take full-precision weights of --init to ternary ones"
-    precision.add_argument("--ternary", action="store_true", default=None, help=text)
+    group.add_argument("--ternary", action="store_true", default=None, help=text)
     text = "no quantization at all: to compare with, or a start for --ternary"
-    precision.add_argument("--full-precision", action="store_false", dest="ternary", default=None, help=text)
-    _add_acoustic_options(parser.add_argument_group("--stage acoustic and joint"))
-    _add_vocoder_options(parser.add_argument_group("--stage vocoder and joint"))
-    only = parser.add_argument_group("--stage vocoder only")
-    text = "run or _trainable folder: half of the mels are what this model says"
-    only.add_argument("--acoustic", metavar="FOLDER", help=text)
-    _add_joint_options(parser.add_argument_group("--stage joint only"))
+    group.add_argument("--full-precision", action="store_false", dest="ternary", default=None, help=text)
 
 
-def _add_acoustic_options(group: argparse._ArgumentGroup) -> None:
-    acoustic, model = AcousticTraining(), AcousticConfig()
-    group.add_argument("--bf16", action="store_true", default=None, help="activations in bfloat16 (for GPUs)")
-    text = "blocks of the decoder; more than --init has: new ones in its middle, which begin as almost nothing"
-    _add(group, "--decoder-layers", _count, text, model.decoder_layers)
-    text = "what predicts pitch reads phonemes, or the encoder's states (phonemes; with --init as there, or anew)"
-    group.add_argument("--pitch-reads", choices=["phonemes", "states"], help=text)
-    _add(group, "--dropout", _share, "in the encoder's blocks", model.dropout)
-    _add(group, "--decoder-dropout", _share, "in the decoder's blocks", model.decoder_dropout)
-    text = "in duration, pitch and energy predictors"
-    _add(group, "--predictor-dropout", _share, text, model.predictor_dropout)
-    text = "share of the run in full precision"
-    _add(group, "--quantise-from", _share, text, f"{acoustic.quantise_from}; 0 with --init of what was ternary")
-    text = "share by which weights are ternary"
-    _add(group, "--quantise-until", _share, text, f"{acoustic.quantise_until}; 0 with --init of what was ternary")
+def _add(group: Any, name: str, hint: Any, text: str, default: Any, *aliases: str) -> None:
+    """A setting's flag, as its annotation says; None where the command line does not name it."""
+    names, about = [flag(name), *map(flag, aliases)], {"dest": name, "help": f"{text} ({default})" if default else text}
+    if get_origin(hint) is Annotated:
+        kind, limits = get_args(hint)
+        group.add_argument(*names, metavar=kind.__name__[0].upper(), type=partial(_number, kind, limits), **about)
+    elif get_origin(hint) is Literal:
+        group.add_argument(*names, choices=get_args(hint), **about)
+    elif hint is bool:
+        group.add_argument(*names, action="store_true", default=None, **about)
+    else:
+        group.add_argument(*names, metavar="FOLDER", **about)
 
 
-def _add_vocoder_options(group: argparse._ArgumentGroup) -> None:
-    vocoder, hifigan, joint = VocoderTrainingConfig(), hifigan_training(), joint_training(HifiganConfig(), True).vocoder
-    default = f"{vocoder.segment_frames}; HiFi-GAN {hifigan.segment_frames}; joint {joint.segment_frames}"
-    _add(group, "--segment-frames", _count, "length of a training segment", default)
-    text = "of two sounds of the harmonic vocoder from the same features, against buzz"
-    _add(group, "--repulsion", _share, text, vocoder.repulsion)
-    default = f"{vocoder.adversarial_from}; HiFi-GAN {hifigan.adversarial_from}; "
-    default += f"joint {joint.adversarial_from}, from two halves 0"
-    _add(group, "--adversarial-from", _share, "share without discriminators, 1: all", default)
-    text = "HiFi-GAN's own with 70 M parameters, or small ones for a CPU (small; HiFi-GAN on a GPU full)"
-    group.add_argument("--discriminators", choices=["small", "full"], help=text)
-
-
-def _add_joint_options(group: argparse._ArgumentGroup) -> None:
-    rates = [joint_training(model, True).vocoder.learning_rate for model in (HifiganConfig(), HarmonicConfig())]
-    group.add_argument("--init-acoustic", metavar="FOLDER", help="begin with this run's or _trainable folder's model")
-    group.add_argument("--init-vocoder", metavar="FOLDER", help="begin with this run's, voice's or vocoder folder's")
-    text = "what HiFi-GAN reads: mels, or as in JETS the decoder's states (mel)"
-    group.add_argument("--vocoder-reads", choices=["mel", "states"], help=text)
-    text = "peak of the generator's schedule"
-    _add(group, "--vocoder-learning-rate", _positive, text, f"HiFi-GAN {rates[0]}, harmonic {rates[1]}")
-
-
-def _number(text: str, convert: Callable[[str], float], fits: Callable[[float], bool], wanted: str) -> float:
+def _number(kind: Callable[[str], float], limits: Range, text: str) -> float:
     try:
-        value = convert(text)
+        value = kind(text)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and fits(value)):
-        raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
+    if not limits.low <= value <= limits.high:
+        wanted = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"{text} is not {wanted} from {limits.low:,g} to {limits.high:,g}")
     return value
-
-
-def _count(text: str) -> float:
-    return _number(text, int, lambda value: value >= 1, "a whole number of at least 1")
-
-
-def _seed(text: str) -> float:
-    return _number(text, int, lambda value: 0 <= value < 2**63, "a whole number that is not negative")
-
-
-def _positive(text: str) -> float:
-    return _number(text, float, lambda value: value > 0, "a number above 0")
-
-
-def _share(text: str) -> float:
-    return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
 if __name__ == "__main__":

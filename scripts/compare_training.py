@@ -34,9 +34,9 @@ from torch_twin import TorchBitJets, TorchTraining
 from bitjets_mlx.benchmarking.training import made_up_data
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.training import acoustic_stage
-from bitjets_mlx.training.acoustic_stage import AcousticStage, AcousticTraining
+from bitjets_mlx.training.acoustic_stage import AcousticStage
 from bitjets_mlx.training.batches import MicroBatch
-from bitjets_mlx.training.settings import new_acoustic
+from bitjets_mlx.training.configure import new_config
 
 Times = dict[str, list[float]]
 
@@ -51,13 +51,14 @@ def main() -> None:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as scratch:
         data = PreparedData(options.data) if options.data else made_up_data(Path(scratch))
-        model = new_acoustic(len(data.speakers))
-        training = AcousticTraining(accumulate=1, quantise_from=0.0, quantise_until=0.0, binarise_from=0.0)
-        stage = AcousticStage(data, model, training)
-        twin = TorchBitJets(model)
-        twin.load(stage.parameters)
+        settings = {"accumulate": 1, "quantize_from": 0.0, "quantize_until": 0.0, "binarize_from": 0.0}
+        config = new_config("acoustic", data, settings)
+        stage = AcousticStage(data, config)
+        network = stage.networks["acoustic"]
+        twin = TorchBitJets(config.model)
+        twin.load(network.parameters)
         print(f"{cpu_cores()} cores, MLX {mx.__version__} with {fast_blas()}, torch {torch.__version__}")
-        report("training step, batch 8", *compare_updates(stage, TorchTraining(twin, training), options.updates))
+        report("training step, batch 8", *compare_updates(stage, TorchTraining(twin, network.config), options.updates))
 
 
 def compare_updates(stage: AcousticStage, twin: TorchTraining, updates: int) -> tuple[Times, Times]:
@@ -66,7 +67,7 @@ def compare_updates(stage: AcousticStage, twin: TorchTraining, updates: int) -> 
     our_places = [
         (acoustic_stage, "collate", "padding and prior"),
         (stage, "gradients", "losses and gradients, search included"),
-        (stage.optimizer, "step", "clipping, AdamW, EMA"),
+        (stage.networks["acoustic"].optimizer, "step", "clipping, AdamW, EMA"),
     ]
     their_places = [
         (torch_twin, "collate", "padding and prior"),

@@ -27,8 +27,8 @@ from bitjets_mlx.ternary.matmul import RMS_EPS
 from bitjets_mlx.ternary.quantize import ACTIVATION_EPS, ACTIVATION_MAX, WEIGHT_EPS
 from bitjets_mlx.training.acoustic_data import Item
 from bitjets_mlx.training.acoustic_losses import AcousticLossWeights
-from bitjets_mlx.training.acoustic_stage import AcousticTraining
 from bitjets_mlx.training.batches import MicroBatch, pad
+from bitjets_mlx.training.config import OptimizerConfig
 from bitjets_mlx.training.optimize import EMA_WARM_UP
 
 Batch = dict[str, Tensor]
@@ -300,7 +300,7 @@ def collate(items: list[Item], shape: MicroBatch) -> Batch:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def losses(model: TorchBitJets, batch: Batch, binarisation: float, weights: AcousticLossWeights) -> dict[str, Tensor]:
+def losses(model: TorchBitJets, batch: Batch, binarization: float, weights: AcousticLossWeights) -> dict[str, Tensor]:
     """Every loss by name, and their weighted sum as "total"; the batch is the whole effective batch."""
     n, t = batch["token_lengths"], batch["frame_lengths"]
     mask, frame_mask = length_mask(n, batch["tokens"].shape[1]), length_mask(t, batch["mel"].shape[1])
@@ -328,12 +328,12 @@ def losses(model: TorchBitJets, batch: Batch, binarisation: float, weights: Acou
         "f0": ((log_f0 - batch["log_f0"]).abs() * voiced).sum() / batch["voiced"].sum().clamp(min=1.0),
         "voicing": ((F.softplus(voicing) - voicing * batch["voiced"]) * inside).sum() / frames,
         "forward_sum": forward_sum,
-        "binarisation": -(scores * path).sum() / frames,
+        "binarization": -(scores * path).sum() / frames,
     }
     for name, prediction, target in zip(("duration", "pitch", "energy"), predicted, truth, strict=True):
         found[name] = ((prediction - target).square() * mask[..., 0]).sum() / n.sum()
     found["total"] = sum(
-        getattr(weights, name) * (binarisation if name == "binarisation" else 1.0) * loss
+        getattr(weights, name) * (binarization if name == "binarization" else 1.0) * loss
         for name, loss in found.items()
     )
     return found
@@ -342,7 +342,7 @@ def losses(model: TorchBitJets, batch: Batch, binarisation: float, weights: Acou
 class TorchTraining:
     """One update: losses, gradients, clipping, fused AdamW and the moving average of the weights."""
 
-    def __init__(self, model: TorchBitJets, training: AcousticTraining) -> None:
+    def __init__(self, model: TorchBitJets, training: OptimizerConfig) -> None:
         self.model, self.training = model.train(), training
         self.parameters = list(model.parameters())
         self.ema = [parameter.detach().clone() for parameter in self.parameters]
@@ -365,12 +365,12 @@ class TorchTraining:
 
     def step(self, number: int, rate: float) -> float:
         """Move the parameters by their gradients; returns the norm of these before clipping."""
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.training.clip, foreach=True))
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.training.gradient_clip, foreach=True))
         if math.isfinite(norm):
             for group in self.optimizer.param_groups:
                 group["lr"], group["weight_decay"] = rate, self.training.weight_decay
             self.optimizer.step()
-            average = min(self.training.ema_decay or 0.0, (number + 1) / (number + 1 + EMA_WARM_UP))
+            average = min(self.training.ema, (number + 1) / (number + 1 + EMA_WARM_UP))
             with torch.no_grad():
                 torch._foreach_lerp_(self.ema, self.parameters, 1.0 - average)
         return norm

@@ -119,9 +119,9 @@ def test_hifigan_trains_on_against_its_own_discriminators(tmp_path: Path) -> Non
     result = run_train(data, tmp_path / "run", "vocoder", *options, "--segment-frames", "16", "--log-every", "1")
     assert result.returncode == 0, result.stderr
     assert "feature_matching_loss" in result.stderr and "discriminator_loss" in result.stderr
-    settings = load_run_config(tmp_path / "run").training
-    assert settings["discriminators"] == "full"
-    assert settings["learning_rate"] == settings["discriminator_learning_rate"] == 2e-4
+    training = load_run_config(tmp_path / "run").vocoder_training
+    assert training.discriminators == "full"
+    assert training.optimizer.learning_rate == training.discriminator_learning_rate == 2e-4
     before = read_config(tmp_path / "v")
     for part, module in (("model", read_vocoder), ("discriminators", read_discriminators)):
         was = dict(tree_flatten(module(tmp_path / "v", before).parameters()))  # type: ignore[union-attr]
@@ -132,16 +132,15 @@ def test_hifigan_trains_on_against_its_own_discriminators(tmp_path: Path) -> Non
 
 
 def test_the_aligner_learns_alone_at_first(tmp_path: Path) -> None:
-    from bitjets_mlx.training.settings import fresh_settings
+    from bitjets_mlx.training.configure import new_config
 
     voice = converted("bitjets_late.pth", tmp_path / "v")
     jets = converted("jets.pth", tmp_path / "j", config=DATA / "jets.yaml", ternary=True)
     data = one_speaker(tmp_path / "data")
-    settings = fresh_settings("acoustic", None, data, str(voice), {})
-    assert settings.training.align_until == settings.training.binarise_from == 0.1  # type: ignore[union-attr]
-    assert settings.training.quantise_until == 0.0  # type: ignore[union-attr]
-    warmed = fresh_settings("acoustic", None, data, str(jets), {}).training  # JETS was in full precision
-    assert (warmed.quantise_from, warmed.quantise_until) == (0.1, 0.3)  # type: ignore[union-attr]
+    training = new_config("acoustic", data, {}, init=str(voice)).acoustic_training
+    assert training.align_until == training.binarize_from == 0.1 and training.quantize_until == 0.0
+    warmed = new_config("acoustic", data, {}, init=str(jets)).acoustic_training  # JETS was in full precision
+    assert (warmed.quantize_from, warmed.quantize_until) == (0.1, 0.3)
 
 
 def test_respelled_data(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tiny_training import (
     JOINT_MODELS,
     ROOT,
     STILL,
+    UNDROPPED,
     begin_run,
     quick_environment,
     run_train,
@@ -29,12 +30,11 @@ from bitjets_mlx.training.checkpoints import load_checkpoint
 
 UPDATES = 2
 JOINT = JOINT_MODELS["states"]
-UNCHANGED: dict[str, Any] = {"dropout": 0.0, "decoder_dropout": 0.0, "predictor_dropout": 0.0}
 # Nothing random is left but which clips are taken: each process draws its own dropout and noise.
 STAGES: dict[str, Any] = {
-    "acoustic": (replace(ACOUSTIC, **UNCHANGED), {}),
+    "acoustic": (replace(ACOUSTIC, **UNDROPPED), {}),
     "vocoder": (HIFIGAN, {**STILL, "adversarial_from": 1.0}),
-    "joint": (replace(JOINT, acoustic=replace(JOINT.acoustic, **UNCHANGED)), {"adversarial_from": 0.0}),
+    "joint": (replace(JOINT, acoustic=replace(JOINT.acoustic, **UNDROPPED)), {"adversarial_from": 0.0}),
 }
 
 

@@ -1,4 +1,4 @@
-"""`train --stage joint`, `pack --joint` and what else reads a joint run: options, weights to begin with, voices."""
+"""`train --stage joint`, `pack --joint` and what else reads a joint run: options, init checkpoints, voices."""
 
 import json
 import shutil
@@ -11,18 +11,29 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from tiny_training import ACOUSTIC, HARMONIC, HIFIGAN, JOINT_MODELS, assert_same_trees, begin_run, run_train, tiny_data
+from tiny_training import (
+    ACOUSTIC,
+    HARMONIC,
+    HIFIGAN,
+    JOINT_MODELS,
+    assert_same_trees,
+    begin_run,
+    run_train,
+    tiny_data,
+    tiny_trainer,
+)
 from tiny_voice import acoustic_run, vocoder_run
 
 from bitjets_mlx import evaluate, load_voice, pack, train
-from bitjets_mlx.config import AcousticConfig, HarmonicConfig, HifiganConfig, JointConfig
+from bitjets_mlx.config import AcousticConfig, CharacterConfig, HarmonicConfig, HifiganConfig, JointConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.training import joint_settings, settings
-from bitjets_mlx.training.joint_training import JointTraining
-from bitjets_mlx.training.runs import run_weights
-from bitjets_mlx.training.settings import Settings, read_initial
-from bitjets_mlx.training.spoken_mels import spoken_mels
+from bitjets_mlx.training import configure, defaults
+from bitjets_mlx.training.config import AcousticTraining, TrainConfig
+from bitjets_mlx.training.configure import new_config
+from bitjets_mlx.training.runs import load_run_config, run_weights
+from bitjets_mlx.training.teacher_forced import teacher_forced_mels
+from bitjets_mlx.training.warm_start import InitCheckpoint, read_init
 
 KINDS = list(JOINT_MODELS)
 
@@ -57,9 +68,9 @@ def begun(monkeypatch: pytest.MonkeyPatch, data: PreparedData, run: Path, stage:
     return dict(seen[0])
 
 
-def settings_of(data: PreparedData, run: Path, *options: str, stage: str = "joint") -> Settings:
+def config_of(data: PreparedData, run: Path, *options: str, stage: str = "joint") -> TrainConfig:
     words = ["--stage", stage, "--data", str(data.folder), "--out", str(run), *options]
-    return train._settings(train._parser().parse_args(words), run, data)
+    return train.config_of(train.parser().parse_args(words), run, data)
 
 
 def packed(monkeypatch: pytest.MonkeyPatch, *options: object) -> None:
@@ -67,71 +78,38 @@ def packed(monkeypatch: pytest.MonkeyPatch, *options: object) -> None:
     pack.main()
 
 
-def halves(given: Settings) -> tuple[JointConfig, JointTraining]:
-    assert isinstance(given.model, JointConfig) and isinstance(given.training, JointTraining)
-    return given.model, given.training
-
-
 # -- options -------------------------------------------------------------------------------------------------------
 
 
 def test_defaults_of_the_three_kinds(data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "on_cpu", lambda: True)
-    harmonic, training = halves(settings_of(data, tmp_path / "run"))
-    assert harmonic == JointConfig(replace(harmonic.acoustic, mel=True), HarmonicConfig())
-    assert harmonic.acoustic.ternary and harmonic.acoustic.speakers == 2
-    assert 0 < training.acoustic.quantise_from < training.acoustic.quantise_until <= training.vocoder.adversarial_from
-    mel, training = halves(settings_of(data, tmp_path / "run", "--vocoder", "hifigan"))
-    assert mel.vocoder == HifiganConfig() and training.vocoder.discriminators == "small"
-    states, _ = halves(settings_of(data, tmp_path / "run", "--vocoder", "hifigan-v3", "--vocoder-reads", "states"))
+    monkeypatch.setattr(defaults, "on_cpu", lambda: True)
+    harmonic = config_of(data, tmp_path / "run")
+    assert harmonic.model == JointConfig(replace(harmonic.joint_model.acoustic, mel=True), HarmonicConfig())
+    assert harmonic.joint_model.acoustic.ternary and harmonic.joint_model.acoustic.speakers == 2
+    own = harmonic.acoustic_training
+    assert 0 < own.quantize_from < own.quantize_until <= harmonic.vocoder_training.adversarial_from
+    mel = config_of(data, tmp_path / "run", "--vocoder", "hifigan")
+    assert mel.vocoder_model == HifiganConfig() and mel.vocoder_training.discriminators == "small"
+    states = config_of(data, tmp_path / "run", "--vocoder", "hifigan-v3", "--vocoder-reads", "states").joint_model
     assert not states.acoustic.mel and states.vocoder.n_mels == states.acoustic.width
-    assert states.vocoder.resblock == "2"
-    monkeypatch.setattr(settings, "on_cpu", lambda: False)
-    _, training = halves(settings_of(data, tmp_path / "run", "--vocoder", "hifigan"))
-    assert training.vocoder.discriminators == "full"
+    assert isinstance(states.vocoder, HifiganConfig) and states.vocoder.resblock == "2"
+    monkeypatch.setattr(defaults, "on_cpu", lambda: False)
+    large = config_of(data, tmp_path / "run", "--vocoder", "hifigan")
+    assert large.vocoder_training.discriminators == "full"
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "field"),
-    [
-        ("--updates", 7, "training.acoustic.updates"),
-        ("--updates", 7, "training.vocoder.updates"),
-        ("--batch-size", 3, "training.acoustic.batch_size"),
-        ("--accumulate", 3, "training.vocoder.accumulate"),
-        ("--seed", 5, "training.acoustic.seed"),
-        ("--seed", 5, "training.vocoder.seed"),
-        ("--learning-rate", 0.5, "training.acoustic.learning_rate"),
-        ("--vocoder-learning-rate", 0.5, "training.vocoder.learning_rate"),
-        ("--warm-up", 9, "training.acoustic.warm_up"),
-        ("--weight-decay", 0.25, "training.acoustic.weight_decay"),
-        ("--quantise-from", 0.05, "training.acoustic.quantise_from"),
-        ("--quantise-until", 0.9, "training.acoustic.quantise_until"),
-        ("--bf16", True, "training.acoustic.bf16"),
-        ("--segment-frames", 33, "training.vocoder.segment_frames"),
-        ("--repulsion", 0.25, "training.vocoder.repulsion"),
-        ("--adversarial-from", 0.75, "training.vocoder.adversarial_from"),
-        ("--discriminators", "full", "training.vocoder.discriminators"),
-        ("--dropout", 0.3, "model.acoustic.dropout"),
-        ("--decoder-dropout", 0.3, "model.acoustic.decoder_dropout"),
-        ("--predictor-dropout", 0.3, "model.acoustic.predictor_dropout"),
-        ("--weight-bits", 8, "model.acoustic.weight_bits"),
-    ],
-)
-def test_every_option_reaches_the_configuration(
-    data: PreparedData, tmp_path: Path, option: str, value: Any, field: str
-) -> None:
-    words = [option] if value is True else [option, str(value)]
-    found = []
-    for given in (settings_of(data, tmp_path / "run"), settings_of(data, tmp_path / "run", *words)):
-        at: Any = given
-        for name in field.split("."):
-            at = getattr(at, name)
-        found.append(at)
-    assert found[1] == value != found[0]
+def test_rates_without_a_prefix_are_the_acoustic_models(data: PreparedData, tmp_path: Path) -> None:
+    words = ("--learning-rate", "0.5", "--vocoder-learning-rate", "0.25", "--vocoder-warm-up", "9")
+    config = config_of(data, tmp_path / "run", *words)
+    acoustic, vocoder = config.acoustic_training.optimizer, config.vocoder_training.optimizer
+    assert (acoustic.learning_rate, vocoder.learning_rate, vocoder.warm_up) == (0.5, 0.25, 9)
+    assert acoustic.warm_up == AcousticTraining().optimizer.warm_up
 
 
 def test_full_precision_for_comparison(data: PreparedData, tmp_path: Path) -> None:
-    assert not halves(settings_of(data, tmp_path / "run", "--full-precision"))[0].acoustic.ternary
+    assert not config_of(data, tmp_path / "run", "--full-precision").joint_model.acoustic.ternary
+    bits = config_of(data, tmp_path / "run", "--weight-bits", "8").joint_model.acoustic
+    assert bits.weight_bits == 8 and not bits.ternary
 
 
 @pytest.mark.parametrize(
@@ -147,47 +125,48 @@ def test_full_precision_for_comparison(data: PreparedData, tmp_path: Path) -> No
         ("vocoder", "--init-vocoder", "x"),
         ("vocoder", "--vocoder-reads", "mel"),
         ("vocoder", "--vocoder-learning-rate", "0.1"),
-        ("joint", "--acoustic", "x"),
+        ("joint", "--teacher-forced", "x"),
+        ("joint", "--discriminator-warm-up", "9"),
     ],
 )
 def test_options_of_other_stages_are_refused(
     data: PreparedData, tmp_path: Path, stage: str, option: str, value: str
 ) -> None:
     with pytest.raises(BitjetsError, match=f"{option} has no meaning for --stage {stage}"):
-        settings_of(data, tmp_path / "run", option, value, stage=stage)
+        config_of(data, tmp_path / "run", option, value, stage=stage)
 
 
 def test_what_does_not_go_together_is_refused(data: PreparedData, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(BitjetsError, match="the harmonic vocoder reads mels: give --vocoder hifigan"):
-        settings_of(data, run, "--vocoder-reads", "states")
+        config_of(data, run, "--vocoder-reads", "states")
     with pytest.raises(BitjetsError, match="leave --init-acoustic and --init-vocoder out"):
-        settings_of(data, run, "--init", "x", "--init-vocoder", "y")
-    with pytest.raises(BitjetsError, match="is no run of --stage joint: give --init-acoustic"):
-        settings_of(data, run, "--init", str(tmp_path))
+        config_of(data, run, "--init", "x", "--init-vocoder", "y")
+    with pytest.raises(BitjetsError, match="is not a run of --stage joint: give --init-acoustic"):
+        config_of(data, run, "--init", str(tmp_path))
     with pytest.raises(BitjetsError, match="is a run of --stage acoustic"):
-        settings_of(data, run, "--init", str(acoustic_run(tmp_path / "acoustic")))
+        config_of(data, run, "--init", str(acoustic_run(tmp_path / "acoustic")))
     with pytest.raises(BitjetsError, match="is a run of --stage acoustic: give one of --stage vocoder"):
-        settings_of(data, run, "--init-vocoder", str(tmp_path / "acoustic"))
+        config_of(data, run, "--init-vocoder", str(tmp_path / "acoustic"))
     source = str(vocoder_run(tmp_path / "vocoder"))
     with pytest.raises(BitjetsError, match="holds a harmonic vocoder: leave --vocoder hifigan out"):
-        settings_of(data, run, "--init-vocoder", source, "--vocoder", "hifigan")
+        config_of(data, run, "--init-vocoder", source, "--vocoder", "hifigan")
     with pytest.raises(BitjetsError, match="was trained on mel: leave --vocoder-reads states out"):
-        settings_of(data, run, "--init-vocoder", source, "--vocoder-reads", "states")
-    with pytest.raises(BitjetsError, match="--pesq measures copy synthesis"):
-        train._measure_pesq(object())  # type: ignore[arg-type]
+        config_of(data, run, "--init-vocoder", source, "--vocoder-reads", "states")
+    with pytest.raises(BitjetsError, match="measure copy synthesis: leave them out without --stage vocoder"):
+        train.add_measures(tiny_trainer("acoustic", data), pesq=False, judge=True)
 
 
-# -- weights to begin with -----------------------------------------------------------------------------------------
+# -- init checkpoints -----------------------------------------------------------------------------------------
 
 
 def test_begins_with_two_halves(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
     """Ternary from the start, discriminators too; the vocoder also from a folder."""
     acoustic, vocoder = acoustic_run(tmp_path / "acoustic"), vocoder_run(tmp_path / "vocoder")
     options = ("--init-acoustic", str(acoustic), "--init-vocoder", str(vocoder))
-    model, training = halves(settings_of(data, tmp_path / "run", *options))
-    assert model.acoustic.width == 32 and model.vocoder == HARMONIC
-    assert training.acoustic.quantization(0) == 1.0 and training.vocoder.adversarial(0) > 0.0
+    config = config_of(data, tmp_path / "run", *options)
+    assert config.joint_model.acoustic.width == 32 and config.vocoder_model == HARMONIC
+    assert config.quantization(0) == 1.0 and config.adversarial(0) > 0.0
     parts = begun(monkeypatch, data, tmp_path / "run", "joint", *options)
     for half, run in (("acoustic", acoustic), ("vocoder", vocoder)):
         assert_same_trees(parts["model"][half], run_weights(run)[1])
@@ -207,9 +186,10 @@ def test_one_half_alone_and_states_from_a_model_of_mels(
 ) -> None:
     source = acoustic_run(tmp_path / "acoustic")
     options = ("--init-acoustic", str(source), "--vocoder", "hifigan", "--vocoder-reads", "states")
-    model, training = halves(settings_of(data, tmp_path / "run", *options))
+    config = config_of(data, tmp_path / "run", *options)
+    model = config.joint_model
     assert model.vocoder.n_mels == model.acoustic.width == 32 and not model.acoustic.mel
-    assert training.vocoder.adversarial(0) == 0.0 and training.acoustic.quantization(0) == 1.0
+    assert config.adversarial(0) == 0.0 and config.quantization(0) == 1.0
     parts = begun(monkeypatch, data, tmp_path / "run", "joint", *options)
     expected = {name: value for name, value in run_weights(source)[1].items() if name != "projection"}
     assert_same_trees(parts["model"]["acoustic"], expected)
@@ -221,8 +201,8 @@ def test_a_joint_run_goes_on_as_a_new_one(
 ) -> None:
     """Both models and the discriminators; those begin anew where --discriminators says others."""
     source = runs[kind]
-    model, training = halves(settings_of(data, tmp_path / "run", "--init", str(source)))
-    assert model == JOINT_MODELS[kind] and training.acoustic.quantization(0) == 1.0
+    config = config_of(data, tmp_path / "run", "--init", str(source))
+    assert config.model == JOINT_MODELS[kind] and config.quantization(0) == 1.0
     parts = begun(monkeypatch, data, tmp_path / "run", "joint", "--init", str(source))
     assert_same_trees(parts["model"], run_weights(source)[1])
     assert_same_trees(parts["discriminators"], run_weights(source, "discriminators")[1])
@@ -240,52 +220,49 @@ def test_single_stages_begin_with_a_joint_run(
         parts = begun(monkeypatch, data, tmp_path / stage, stage, "--init", str(source), *short)
         assert_same_trees(parts["model"], run_weights(source)[1][stage])
     clips = data.split("train")[:2]
-    mels = spoken_mels(source, data, clips, tmp_path / "mels.safetensors", write=False)
+    mels = teacher_forced_mels(source, data, clips, tmp_path / "mels", write=False)
     assert [mel.shape for mel in mels] == [(clip.frames, 80) for clip in clips]
     for stage, named in (("acoustic", "gives its vocoder no mels"), ("vocoder", "reads a decoder's states")):
         with pytest.raises(BitjetsError, match=named):
-            settings_of(data, tmp_path / "new", "--init", str(runs["states"]), stage=stage)
+            config_of(data, tmp_path / "new", "--init", str(runs["states"]), stage=stage)
     with pytest.raises(BitjetsError, match="gives its vocoder no mels"):
-        spoken_mels(runs["states"], data, clips, tmp_path / "more.safetensors", write=False)
+        teacher_forced_mels(runs["states"], data, clips, tmp_path / "more", write=False)
 
 
 def test_halves_that_do_not_fit_are_refused(data: PreparedData, tmp_path: Path, runs: dict[str, Path]) -> None:
     states, mel = str(runs["states"]), str(runs["mel"])
-    with pytest.raises(BitjetsError, match="says no mels, only states"):
-        settings_of(data, tmp_path / "run", "--init-acoustic", states, "--init-vocoder", mel)
+    with pytest.raises(BitjetsError, match="gives states and no mels"):
+        config_of(data, tmp_path / "run", "--init-acoustic", states, "--init-vocoder", mel)
     other = str(acoustic_run(tmp_path / "wider"))
-    with pytest.raises(BitjetsError, match="reads 16 channels, the acoustic model says 32"):
-        settings_of(data, tmp_path / "run", "--init-acoustic", other, "--init-vocoder", states)
+    with pytest.raises(BitjetsError, match="reads 16 channels, the acoustic model gives 32"):
+        config_of(data, tmp_path / "run", "--init-acoustic", other, "--init-vocoder", states)
 
 
 def test_resuming_refuses_other_settings(data: PreparedData, runs: dict[str, Path]) -> None:
     run = runs["mel"]
-    model, training = halves(settings_of(data, run, "--resume", "--segment-frames", "12"))
-    assert model == JOINT_MODELS["mel"] and training.vocoder.segment_frames == 12
+    config = config_of(data, run, "--resume", "--segment-frames", "12")
+    assert config.model == JOINT_MODELS["mel"] and config.vocoder_training.segment_frames == 12
     for words in (
         ("--segment-frames", "13"), ("--vocoder-reads", "states"), ("--vocoder-learning-rate", "0.1"),
-        ("--learning-rate", "0.1"), ("--init-acoustic", "x"), ("--init", "x"), ("--updates", "3"),
+        ("--learning-rate", "0.1"), ("--init-acoustic", "x"), ("--init", "x"), ("--updates", "1"),
     ):  # fmt: skip
         with pytest.raises(BitjetsError, match=rf"was begun with {words[0]} .*, not {words[1]}: leave it out"):
-            settings_of(data, run, "--resume", *words)
+            config_of(data, run, "--resume", *words)
     with pytest.raises(BitjetsError, match="holds a hifigan vocoder: leave --vocoder harmonic out"):
-        settings_of(data, run, "--resume", "--vocoder", "harmonic")
+        config_of(data, run, "--resume", "--vocoder", "harmonic")
     with pytest.raises(BitjetsError, match="is a run of --stage joint: resume it as such"):
-        settings_of(data, run, "--resume", stage="acoustic")
+        config_of(data, run, "--resume", stage="acoustic")
 
 
-def test_a_model_of_characters_is_refused() -> None:
-    from bitjets_mlx.config import CharacterConfig
-
-    initial = settings.Initial(CharacterConfig(), {"aligner": {}})
-    with pytest.raises(BitjetsError, match="no model that reads characters"):
-        joint_settings._joined(initial, None, "", {}, PreparedDataStub())  # type: ignore[arg-type]
-    with pytest.raises(BitjetsError, match="has no aligner yet: train it with --stage acoustic first"):
-        joint_settings._check_acoustic(settings.Initial(ACOUSTIC, {}), "it")
-
-
-class PreparedDataStub:
-    speakers = ("one",)
+def test_acoustic_models_that_cannot_be_joined_are_refused(data: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
+    for model, weights, named in (
+        (CharacterConfig(), {"aligner": {}}, "no model that reads characters"),
+        (ACOUSTIC, {}, "has no aligner yet: train it with --stage acoustic first"),
+    ):
+        init = InitCheckpoint(model, weights)
+        monkeypatch.setattr(configure, "read_init", lambda *_, init=init: init)
+        with pytest.raises(BitjetsError, match=named):
+            new_config("joint", data, {}, init_acoustic="it")
 
 
 # -- voices --------------------------------------------------------------------------------------------------------
@@ -315,7 +292,7 @@ def test_a_packed_joint_run_speaks(
     expected = dict(tree_flatten(run_weights(runs[kind])[1]["acoustic"]))
     for name, leaf in tree_flatten(parts["model"]["acoustic"]):
         np.testing.assert_allclose(np.array(leaf), np.array(expected[name]), atol=2e-3, rtol=1e-3)  # fp16 on disk
-    statistics = settings.load_run_config(tmp_path / "new").statistics
+    statistics = load_run_config(tmp_path / "new").data.statistics
     assert statistics.mel_mean == data.statistics.mel_mean  # in which the aligner was trained
 
 
@@ -375,15 +352,18 @@ def test_the_real_command_and_its_report(data: PreparedData, tmp_path: Path) -> 
     shutil.move(tmp_path / "run" / "checkpoints" / "step_00000002", tmp_path / "kept")
     done = run_train(data, tmp_path / "run", "joint", "--resume")
     assert done.returncode == 0, done.stderr
+
     from bitjets_mlx.training.checkpoints import load_checkpoint
 
     again = load_checkpoint(tmp_path / "run" / "checkpoints" / "step_00000002")[1]
     assert_same_trees(load_checkpoint(tmp_path / "kept")[1], again)
 
 
-def test_read_initial_names_the_right_halves(runs: dict[str, Path]) -> None:
-    acoustic, vocoder = (read_initial(runs["mel"], half) for half in ("acoustic", "vocoder"))
+def test_init_checkpoints_name_the_right_halves(runs: dict[str, Path]) -> None:
+    acoustic, vocoder = (read_init(runs["mel"], half) for half in ("acoustic", "vocoder"))
     assert isinstance(acoustic.model, AcousticConfig) and vocoder.model == HIFIGAN
-    whole = read_initial(runs["mel"], "joint")
+    whole = read_init(runs["mel"], "joint")
     assert whole.model == JOINT_MODELS["mel"] and set(whole.weights) == {"acoustic", "vocoder"}
-    assert whole.judges is not None and all(isinstance(leaf, mx.array) for _, leaf in tree_flatten(whole.judges))
+    assert whole.discriminators is not None and all(
+        isinstance(leaf, mx.array) for _, leaf in tree_flatten(whole.discriminators)
+    )

@@ -9,23 +9,22 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_map
-from tiny_training import JOINT_MODELS, assert_same_trees, joint_training_of, tiny_data
+from tiny_training import JOINT_MODELS, UNDROPPED, assert_same_trees, tiny_config, tiny_data
 
 from bitjets_mlx.acoustic.model import Frames
-from bitjets_mlx.config import HarmonicConfig, HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.native import loader
-from bitjets_mlx.training import acoustic_stage, joint_stage
+from bitjets_mlx.training import acoustic_stage, joint_stage, trainer
 from bitjets_mlx.training.acoustic_data import collate, counts_of
 from bitjets_mlx.training.acoustic_losses import Counts, acoustic_loss_and_frames, align_on_host, align_scores
 from bitjets_mlx.training.batches import padded_shape
 from bitjets_mlx.training.checkpoints import load_checkpoint
-from bitjets_mlx.training.joint_data import Segments, cut_segments, read_sounding_clip, segments_at, with_places
-from bitjets_mlx.training.joint_losses import MelScale, joint_waveform_loss, vocoder_batch
-from bitjets_mlx.training.joint_stage import JointStage, _Shard
-from bitjets_mlx.training.joint_training import JointTraining, joint_training
+from bitjets_mlx.training.config import DataConfig, TrainConfig, VocoderTraining
+from bitjets_mlx.training.defaults import default_config
+from bitjets_mlx.training.joint_data import Segments, cut_segments, read_clip_and_audio, segments_at, with_places
+from bitjets_mlx.training.joint_losses import MelScale, joint_waveform_loss, mel_scale, vocoder_batch
+from bitjets_mlx.training.joint_stage import JointShard, JointStage
 from bitjets_mlx.training.loop import LoopConfig, train
-from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
 
 KINDS = list(JOINT_MODELS)
 
@@ -36,15 +35,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
 
 
 def make(kind: str, data: PreparedData, **changes: Any) -> JointStage:
-    model = JOINT_MODELS[kind]
-    return JointStage(data, model, joint_training_of(model, **changes))
+    return JointStage(data, tiny_config("joint", data, JOINT_MODELS[kind], **changes))
 
 
 def without_dropout(kind: str, data: PreparedData, **changes: Any) -> JointStage:
-    model = JOINT_MODELS[kind]
-    still = replace(model.acoustic, dropout=0.0, decoder_dropout=0.0, predictor_dropout=0.0)
-    model = replace(model, acoustic=still)
-    return JointStage(data, model, joint_training_of(model, **changes))
+    return make(kind, data, **UNDROPPED, **changes)
 
 
 # -- resuming ------------------------------------------------------------------------------------------------------
@@ -109,11 +104,13 @@ class Whole:
     """Everything of an update but the weights, held fast."""
 
     def __init__(self, made: JointStage) -> None:
-        self.shard = _Shard(made.model, made.training, made.acoustic.reader.data.statistics)
-        shards = made.micro_batches(0)[0]
+        model = made.config.joint_model
+        scale = mel_scale(made.reader.data.statistics) if model.acoustic.mel else None
+        self.shard = JointShard(made.config, model, scale)
+        shards = made.read(0)[0]
         self.batch, self.segments = shards[0]
         self.counts = Counts(*counts_of(self.batch))
-        self.shard.acoustic.update(made.acoustic.parameters)
+        self.shard.acoustic.update(made.networks["acoustic"].parameters)
         self.alignment = align_on_host(self.batch, *align_scores(self.shard.acoustic, self.batch))
 
     def __call__(self, parameters: Any, amount: float = 0.0, key: Any = None) -> tuple[mx.array, mx.array]:
@@ -136,9 +133,9 @@ def waveform_gradient(made: JointStage) -> dict[str, mx.array]:
     whole = Whole(made)
 
     def loss(acoustic: Any) -> mx.array:
-        return whole({"acoustic": acoustic, "vocoder": made.vocoder})[1]
+        return whole({"acoustic": acoustic, "vocoder": made.networks["vocoder"].parameters})[1]
 
-    return dict(tree_flatten(mx.grad(loss)(made.acoustic.parameters)))
+    return dict(tree_flatten(mx.grad(loss)(made.networks["acoustic"].parameters)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -164,10 +161,10 @@ def test_gradients_made_in_two_parts_are_those_of_the_whole(kind: str, data: Pre
         return own + 0.25 * waveform
 
     expected = dict(tree_flatten(mx.grad(loss)(parameters)))
-    amount, binarisation, weight, share = (mx.array(value) for value in (0.0, 1.0, 0.0, 0.25))
+    amount, binarization, weight, share = (mx.array(value) for value in (0.0, 1.0, 0.0, 0.25))
     gradients = whole.shard.gradients(
-        "none", False, parameters, made.judges, whole.batch, whole.segments, whole.alignment, whole.counts,
-        amount, binarisation, weight, share, key,
+        "none", False, parameters, made.networks["discriminators"].parameters, weight, share, whole.segments,
+        whole.batch, whole.alignment, whole.counts, amount, binarization, key,
     )[0]  # fmt: skip
     found = dict(tree_flatten(gradients))
     assert found.keys() == expected.keys()
@@ -203,7 +200,7 @@ def test_the_gradient_is_that_of_finite_differences(kind: str, data: PreparedDat
 def test_accumulating_is_one_batch(data: PreparedData) -> None:
     """2 x 4 clips give the gradients of 1 x 8: acoustic sums over counts, and means over segments."""
     made = without_dropout("states", data, accumulate=2, batch_size=4)
-    items = [read_sounding_clip(data, clip) for clip in data.clips[:8]]
+    items = [read_clip_and_audio(data, clip) for clip in data.clips[:8]]
     shape = padded_shape((), max(len(item["mel"]) for item in items), max(len(item["tokens"]) for item in items))
 
     def micro(first: int, last: int) -> list[Any]:
@@ -212,7 +209,7 @@ def test_accumulating_is_one_batch(data: PreparedData) -> None:
         return [(collate(items[row], shape), segments_at(items[row], [5] * size, 12, 256)) for row in rows]
 
     in_parts, losses, _ = made.gradients(3, [micro(0, 4), micro(4, 8)])
-    made.training = made.training.replaced({"accumulate": 1, "batch_size": 8})
+    made.config = replace(made.config, accumulate=1, batch_size=8)
     whole, expected, _ = made.gradients(3, [micro(0, 8)])
     assert losses == pytest.approx(expected, rel=1e-3)
     for half in ("acoustic", "vocoder"):
@@ -227,7 +224,7 @@ def test_accumulating_is_one_batch(data: PreparedData) -> None:
 
 def test_segments_are_the_recordings_own(data: PreparedData) -> None:
     clip = data.clips[0]
-    item, features = read_sounding_clip(data, clip), data.load(clip)
+    item, features = read_clip_and_audio(data, clip), data.load(clip)
     starts = set()
     for seed in range(200):
         segments = cut_segments(with_places([item], np.random.default_rng(seed).random(1)), 20, 256)
@@ -243,7 +240,7 @@ def test_segments_are_the_recordings_own(data: PreparedData) -> None:
 
 
 def test_a_clip_shorter_than_the_segment_is_silent_beyond_its_end(data: PreparedData) -> None:
-    items = [read_sounding_clip(data, clip) for clip in data.clips[:2]]
+    items = [read_clip_and_audio(data, clip) for clip in data.clips[:2]]
     lengths = [len(item["mel"]) for item in items]
     segments = cut_segments(with_places(items, np.array([0.0, 0.999])), 100, 256)
     assert np.array(segments.start).tolist() == [0, 0]
@@ -275,9 +272,9 @@ def test_clips_shorter_than_the_segment_train(kind: str, data: PreparedData) -> 
     """All of them; what is generated beyond their ends neither sounds nor teaches."""
     made = make(kind, data, segment_frames=100, accumulate=1, adversarial_from=0.0)
     assert all(clip.frames < 100 for clip in data.clips)
-    micro_batches = made.micro_batches(3)
-    _, _, heard = made.gradients(3, micro_batches)
-    for (_, segments), sound in zip(micro_batches[0], heard[0], strict=True):
+    micro_batches = made.read(3)
+    _, _, waveforms = made.gradients(3, micro_batches)
+    for (_, segments), sound in zip(micro_batches[0], waveforms[0], strict=True):
         outside = 1.0 - np.repeat(np.array(segments.inside), 256, axis=1)
         assert sound.generated.shape == sound.recorded.shape == (len(outside), 100 * 256)
         assert outside.sum() > 0 and np.abs(np.array(sound.generated) * outside).max() == 0.0
@@ -290,7 +287,7 @@ def test_every_update_sounds_another_segment_of_a_clip(data: PreparedData) -> No
     made = make("states", data, segment_frames=8)
 
     def starts() -> list[int]:
-        shards = [shard for number in range(4) for shards in made.micro_batches(number) for shard in shards]
+        shards = [shard for number in range(4) for shards in made.read(number) for shard in shards]
         return [int(start) for _, segments in shards for start in np.array(segments.start)]
 
     assert starts() == starts() and len(set(starts())) > 8
@@ -317,7 +314,7 @@ def test_a_compiled_update_computes_the_same(data: PreparedData, monkeypatch: py
     """What runs on a GPU. Without discriminators, whose compilation takes a CPU's compiler a while, and without C."""
     monkeypatch.setattr(loader, "library", lambda *_: None)
     expected = make("states", data, accumulate=1).update(2)
-    for module in (acoustic_stage, joint_stage):  # of the first, what finds the alignment beforehand
+    for module in (acoustic_stage, joint_stage, trainer):  # of the first, what finds the alignment beforehand
         monkeypatch.setattr(module, "compiled", mx.compile)
     found = make("states", data, accumulate=1).update(2)
     assert found == pytest.approx(expected, rel=1e-3)
@@ -328,51 +325,52 @@ def test_a_compiled_update_computes_the_same(data: PreparedData, monkeypatch: py
 
 def test_discriminators_wait_for_their_share_of_the_run_and_judge_what_was_just_said(data: PreparedData) -> None:
     made = make("mel", data, accumulate=1)
-    before = made.judges
+    before = made.networks["discriminators"].parameters
     for number in (0, 2):
         assert "discriminator_loss" not in made.update(number)
-    assert_same_trees(before, made.judges)
-    micro_batches = made.micro_batches(3)
-    _, losses, heard = made.gradients(3, micro_batches)
+    assert_same_trees(before, made.networks["discriminators"].parameters)
+    micro_batches = made.read(3)
+    _, losses, waveforms = made.gradients(3, micro_batches)
     assert losses["generator_adversarial_loss"] > 0 and losses["feature_matching_loss"] > 0
-    gradients, judged = made.judge_gradients(heard)
+    gradients, judged = made.discriminator_gradients(waveforms)
     assert judged["discriminator_loss"] > 0
-    silent = [[sound._replace(generated=sound.recorded) for sound in sounds] for sounds in heard]
-    assert made.judge_gradients(silent)[1] != judged
+    silent = [[sound._replace(generated=sound.recorded) for sound in sounds] for sounds in waveforms]
+    assert made.discriminator_gradients(silent)[1] != judged
     assert max(float(mx.abs(leaf).max()) for _, leaf in tree_flatten(gradients)) > 0
     assert "discriminator_loss" in made.update(3)
     with pytest.raises(AssertionError):
-        assert_same_trees(before, made.judges)
+        assert_same_trees(before, made.networks["discriminators"].parameters)
 
 
 def test_the_adversarial_losses_begin_on_schedule() -> None:
-    training = VocoderTrainingConfig(updates=100, adversarial_from=0.4, adversarial_ramp=10)
-    assert [training.adversarial(update) for update in (0, 39, 40, 44, 49, 99)] == [0.0, 0.0, 0.1, 0.5, 1.0, 1.0]
-    assert replace(training, adversarial_from=1.0).adversarial(99) == 0.0
-    assert replace(training, adversarial_from=0.0, adversarial_ramp=1).adversarial(0) == 1.0
+    training = VocoderTraining(adversarial_from=0.4, adversarial_ramp=10)
+
+    def weights(own: VocoderTraining) -> list[float]:
+        return [own.adversarial(update, 100) for update in (0, 39, 40, 44, 49, 99)]
+
+    assert weights(training) == [0.0, 0.0, 0.1, 0.5, 1.0, 1.0]
+    assert weights(replace(training, discriminator_warm_up=5)) == [0.0, 0.0, 0.0, 0.0, 0.5, 1.0]
+    assert replace(training, adversarial_from=1.0).adversarial(99, 100) == 0.0
+    assert replace(training, adversarial_from=0.0, adversarial_ramp=1).adversarial(0, 100) == 1.0
 
 
-def test_weights_are_those_of_the_papers() -> None:
-    for vocoder in (HarmonicConfig(), HifiganConfig()):
-        training = joint_training(vocoder, True)
-        own = training.vocoder
+def defaults(kind: str, data: PreparedData) -> TrainConfig:
+    return default_config("joint", JOINT_MODELS[kind], DataConfig.of(data))
+
+
+def test_weights_are_those_of_the_papers(data: PreparedData) -> None:
+    for kind in KINDS:
+        config = defaults(kind, data)
+        own, joint = config.vocoder_training, config.joint
         assert (own.adversarial_weight, own.mel_weight, own.feature_weight) == (1.0, 45.0, 2.0)
-        assert (training.variance_weight, training.align_weight) == (1.0, 2.0)
-        weights = training.acoustic_weights()
+        assert joint is not None and (joint.variance_weight, joint.align_weight) == (1.0, 2.0)
+        weights = joint.acoustic()
         assert weights.duration == weights.pitch == weights.energy == 1.0
-        assert weights.forward_sum == weights.binarisation == 2.0
+        assert weights.forward_sum == weights.binarization == 2.0
         assert own.segment_frames == 64 and own.adversarial_frames == 0
-    assert joint_training(HifiganConfig(), True).vocoder.stft_weight == 0.0
-    assert joint_training(HifiganConfig(), False).vocoder.gain_decibels == 0.0
-
-
-def test_both_halves_agree_on_what_they_share() -> None:
-    training = joint_training(HifiganConfig(), True).replaced({"updates": 7, "seed": 3, "learning_rate": 0.5})
-    assert training.acoustic.updates == training.vocoder.updates == training.updates == 7
-    assert training.acoustic.seed == training.vocoder.seed == 3
-    assert training.acoustic.learning_rate == 0.5 and training.vocoder.learning_rate == 2e-4
-    with pytest.raises(ValueError, match="batch_size"):
-        JointTraining(replace(training.acoustic, batch_size=3), training.vocoder)
+        assert config.acoustic_training.optimizer.learning_rate == 1e-3
+    assert defaults("mel", data).vocoder_training.stft_weight == 0.0
+    assert defaults("states", data).vocoder_training.gain_decibels == 0.0
 
 
 # -- validation ----------------------------------------------------------------------------------------------------

@@ -195,7 +195,7 @@ def test_packing_again_replaces_the_folder(runs: Path, tmp_path: Path) -> None:
 def test_wrong_sources_are_refused(runs: Path, tmp_path: Path) -> None:
     out = ("--output", tmp_path / "v")
     assert "nothing to pack" in refused(*out)
-    assert "no training run" in refused("--acoustic", tmp_path / "none", *out)
+    assert "not a training run" in refused("--acoustic", tmp_path / "none", *out)
     assert "--stage vocoder: give --acoustic" in refused("--acoustic", runs / "vocoder", *out)
     assert "--stage acoustic: give --vocoder" in refused("--vocoder", runs / "acoustic", *out)
     assert "give --acoustic RUN too" in refused("--vocoder", runs / "vocoder", "--trainable", *out)

@@ -1,5 +1,6 @@
 """`python -m bitjets_mlx.train` and `report`: every option reaches the code, bad input gets one clear sentence."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -29,21 +30,15 @@ from bitjets_mlx.acoustic import build_acoustic
 from bitjets_mlx.config import HIFIGAN_VERSIONS, AcousticConfig, HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.training import beginning, loop, settings
-from bitjets_mlx.training.acoustic_stage import AcousticStage, AcousticTraining
+from bitjets_mlx.training import defaults, loop
 from bitjets_mlx.training.acoustic_validation import example
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
+from bitjets_mlx.training.config import AcousticTraining, TrainConfig, VocoderTraining, flag, get, settings_of
+from bitjets_mlx.training.configure import new_config, resumed_config
+from bitjets_mlx.training.defaults import hifigan_training, new_acoustic
 from bitjets_mlx.training.runs import load_run_config, run_weights
-from bitjets_mlx.training.settings import (
-    Initial,
-    Settings,
-    fresh_settings,
-    new_acoustic,
-    read_initial,
-    resumed_settings,
-    weights_for_speakers,
-)
-from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig, hifigan_training
+from bitjets_mlx.training.trainer import Trainer
+from bitjets_mlx.training.warm_start import InitCheckpoint, deepened, read_init, weights_for_speakers
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +53,10 @@ def call(monkeypatch: pytest.MonkeyPatch, data: PreparedData, run: Path, stage: 
     train.main()
 
 
-def settings_of(monkeypatch: pytest.MonkeyPatch, data: PreparedData, run: Path, stage: str, *options: str) -> Settings:
-    """What the command line comes to, without training."""
+def config_of(data: PreparedData, run: Path, stage: str, *options: str) -> TrainConfig:
+    """The configuration that the command line asks for, without training."""
     words = ["--stage", stage, "--data", str(data.folder), "--out", str(run), *options]
-    return train._settings(train._parser().parse_args(words), run, data)
+    return train.config_of(train.parser().parse_args(words), run, data)
 
 
 def packed(monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
@@ -80,13 +75,13 @@ def trained(data: PreparedData, run: Path, stage: str, monkeypatch: pytest.Monke
 # -- options -------------------------------------------------------------------------------------------------------
 
 
-def test_defaults(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
-    acoustic = settings_of(monkeypatch, data, tmp_path / "run", "acoustic")
-    assert acoustic.training == AcousticTraining() and acoustic.training.batch_size == 8
-    assert acoustic.training.accumulate == 4 and acoustic.training.seed == 0
-    assert isinstance(acoustic.model, AcousticConfig) and acoustic.model.speakers == 2 and acoustic.model.ternary
-    vocoder = settings_of(monkeypatch, data, tmp_path / "run", "vocoder")
-    assert vocoder.training == VocoderTrainingConfig()
+def test_defaults(data: PreparedData, tmp_path: Path) -> None:
+    acoustic = config_of(data, tmp_path / "run", "acoustic")
+    assert acoustic.acoustic == AcousticTraining() and acoustic.vocoder is None
+    assert (acoustic.batch_size, acoustic.accumulate, acoustic.seed) == (8, 4, 0)
+    assert acoustic.model == new_acoustic(2) and new_acoustic(2).ternary
+    vocoder = config_of(data, tmp_path / "run", "vocoder")
+    assert vocoder.vocoder == VocoderTraining() and vocoder.acoustic is None
 
 
 def test_hifigan_is_trained_as_in_its_paper(
@@ -94,60 +89,53 @@ def test_hifigan_is_trained_as_in_its_paper(
 ) -> None:
     """Against its own discriminators where there is a GPU, against small ones on a CPU."""
     for on_cpu, expected in ((True, "small"), (False, "full")):
-        monkeypatch.setattr(settings, "on_cpu", lambda on_cpu=on_cpu: on_cpu)
-        training = settings_of(monkeypatch, data, tmp_path / "run", "vocoder", "--vocoder", "hifigan").training
-        assert training == replace(hifigan_training(), discriminators=expected)
+        monkeypatch.setattr(defaults, "on_cpu", lambda on_cpu=on_cpu: on_cpu)
+        config = config_of(data, tmp_path / "run", "vocoder", "--vocoder", "hifigan")
+        assert config.vocoder == replace(hifigan_training(), discriminators=expected)
+        assert (config.batch_size, config.accumulate) == (16, 1)
     assert (hifigan_training().mel_weight, hifigan_training().feature_weight) == (45.0, 2.0)
-    assert hifigan_training().adversarial(0) == 1.0 and hifigan_training().stft_weight == 0.0
+    assert hifigan_training().adversarial(0, 100) == 1.0 and hifigan_training().stft_weight == 0.0
+
+
+OTHER_VALUES: dict[str, Any] = {
+    "bf16": True, "pitch_reads": "states", "weight_bits": 4, "mel_loss": "multi", "discriminators": "full",
+    "teacher_forced": "somewhere", "learning_rate": 0.5, "gradient_clip": 0.5, "adversarial_from": 0.25,
+    "energy_distance_weight": 0.75, "mel_blur": 0.75, "vocoder_learning_rate": 0.5, "vocoder_gradient_clip": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", ["acoustic", "vocoder", "joint"])
+def test_every_setting_is_a_flag_that_reaches_the_configuration(data: PreparedData, tmp_path: Path, stage: str) -> None:
+    plain = config_of(data, tmp_path / "run", stage)
+    flags = {name: path for name, path in settings_of(plain).items() if "betas" not in name}
+    for name, path in flags.items():
+        if name in ("ternary", "predictors") or (stage == "joint" and name == "weight_bits"):
+            continue  # not a number; see below
+        value = OTHER_VALUES.get(name, 7 if isinstance(get(plain, path), int) else 0.375)
+        words = [flag(name)] if value is True else [flag(name), str(value)]
+        changed = config_of(data, tmp_path / "run", stage, *words)
+        assert get(changed, path) == value != get(plain, path), name
+        different = [each for each, at in flags.items() if get(changed, at) != get(plain, at)]
+        assert set(different) <= {name, "ternary", "predictors"}, name
 
 
 @pytest.mark.parametrize(
-    ("stage", "option", "value", "where", "field"),
+    ("stage", "option", "value", "name"),
     [
-        ("acoustic", "--updates", 7, "training", "updates"),
-        ("vocoder", "--updates", 7, "training", "updates"),
-        ("acoustic", "--batch-size", 3, "training", "batch_size"),
-        ("vocoder", "--batch-size", 3, "training", "batch_size"),
-        ("acoustic", "--accumulate", 2, "training", "accumulate"),
-        ("acoustic", "--learning-rate", 0.5, "training", "learning_rate"),
-        ("vocoder", "--learning-rate", 0.5, "training", "learning_rate"),
-        ("acoustic", "--warm-up", 9, "training", "warm_up"),
-        ("acoustic", "--weight-decay", 0.25, "training", "weight_decay"),
-        ("acoustic", "--seed", 5, "training", "seed"),
-        ("vocoder", "--seed", 5, "training", "seed"),
-        ("acoustic", "--bf16", True, "training", "bf16"),
-        ("acoustic", "--decoder-layers", 5, "model", "decoder_layers"),
-        ("acoustic", "--pitch-reads", "states", "model", "pitch_reads"),
-        ("acoustic", "--dropout", 0.3, "model", "dropout"),
-        ("acoustic", "--decoder-dropout", 0.3, "model", "decoder_dropout"),
-        ("acoustic", "--predictor-dropout", 0.3, "model", "predictor_dropout"),
-        ("acoustic", "--weight-bits", 4, "model", "weight_bits"),
-        ("vocoder", "--weight-bits", 1.58, "training", "weight_bits"),
-        ("acoustic", "--quantise-from", 0.05, "training", "quantise_from"),
-        ("acoustic", "--quantise-until", 0.9, "training", "quantise_until"),
-        ("vocoder", "--segment-frames", 33, "training", "segment_frames"),
-        ("vocoder", "--repulsion", 0.25, "training", "repulsion"),
-        ("vocoder", "--adversarial-from", 0.5, "training", "adversarial_from"),
-        ("vocoder", "--discriminators", "full", "training", "discriminators"),
+        ("acoustic", "--quantise-from", 0.05, "quantize_from"),
+        ("joint", "--quantise-until", 0.9, "quantize_until"),
+        ("vocoder", "--repulsion", 0.25, "energy_distance_weight"),
+        ("vocoder", "--acoustic", "RUN", "teacher_forced"),
     ],
 )
-def test_every_option_reaches_the_configuration(
-    monkeypatch: pytest.MonkeyPatch,
-    data: PreparedData,
-    tmp_path: Path,
-    stage: str,
-    option: str,
-    value: Any,
-    where: str,
-    field: str,
+def test_older_names_of_flags_still_work(
+    data: PreparedData, tmp_path: Path, stage: str, option: str, value: Any, name: str
 ) -> None:
-    words = [option] if value is True else [option, str(value)]
-    plain = settings_of(monkeypatch, data, tmp_path / "run", stage)
-    changed = settings_of(monkeypatch, data, tmp_path / "run", stage, *words)
-    assert getattr(getattr(changed, where), field) == value != getattr(getattr(plain, where), field)
+    config = config_of(data, tmp_path / "run", stage, option, str(value))
+    assert get(config, settings_of(config)[name]) == value
 
 
-def test_precision_options_agree(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
+def test_precision_options_agree(data: PreparedData, tmp_path: Path) -> None:
     for words, expected in (
         ((), (True, 0)),
         (("--ternary",), (True, 0)),
@@ -155,11 +143,11 @@ def test_precision_options_agree(monkeypatch: pytest.MonkeyPatch, data: Prepared
         (("--weight-bits", "8"), (False, 8)),
         (("--weight-bits", "1.58"), (True, 0)),
     ):
-        model = settings_of(monkeypatch, data, tmp_path / "run", "acoustic", *words).model
+        model = config_of(data, tmp_path / "run", "acoustic", *words).model
         assert isinstance(model, AcousticConfig) and (model.ternary, model.weight_bits) == expected
 
 
-def test_full_precision_weights_are_warmed_in(
+def test_full_precision_weights_are_warmed_up(
     monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path
 ) -> None:
     """`--init` from a run without quantization: `--ternary` goes there step by step, and without it nothing changes."""
@@ -167,20 +155,19 @@ def test_full_precision_weights_are_warmed_in(
     begin_run(source, data, "acoustic", replace(ACOUSTIC, ternary=False), updates=2, accumulate=1)
     call(monkeypatch, data, source, "acoustic", "--resume", "--log-every", "1")
     for words, bits in (("--ternary",), 0), (("--weight-bits", "4"), 4), ((), 0):
-        settings = settings_of(monkeypatch, data, new, "acoustic", "--init", str(source), *words)
-        assert isinstance(settings.model, AcousticConfig) and isinstance(settings.training, AcousticTraining)
-        assert settings.model.ternary == ("--ternary" in words) and settings.model.weight_bits == bits
-        updates = settings.training.updates
-        warming = [settings.training.quantization(round(share * updates)) for share in (0.0, 0.3, 1.0)]
+        config = config_of(data, new, "acoustic", "--init", str(source), *words)
+        assert isinstance(config.model, AcousticConfig)
+        assert config.model.ternary == ("--ternary" in words) and config.model.weight_bits == bits
+        warming = [config.quantization(round(fraction * config.updates)) for fraction in (0.0, 0.3, 1.0)]
         assert warming == ([0.0, 1.0, 1.0] if "--ternary" in words else [1.0] * 3)
 
 
-def test_vocoder_option(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
+def test_vocoder_option(data: PreparedData, tmp_path: Path) -> None:
     for name, model in (
         ("hifigan", HifiganConfig()),
         *((f"hifigan-{v.lower()}", c) for v, c in HIFIGAN_VERSIONS.items()),
     ):
-        assert settings_of(monkeypatch, data, tmp_path, "vocoder", "--vocoder", name).model == model
+        assert config_of(data, tmp_path, "vocoder", "--vocoder", name).model == model
 
 
 def test_what_is_kept_follows_its_options(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
@@ -210,7 +197,7 @@ def test_numbers_that_make_no_sense_are_refused_by_name(
     data: PreparedData, capsys: pytest.CaptureFixture[str], options: tuple[str, str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        train._parser().parse_args(["--stage", "acoustic", "--data", "x", "--out", "y", *options])
+        train.parser().parse_args(["--stage", "acoustic", "--data", "x", "--out", "y", *options])
     assert stop.value.code == 2
     message = capsys.readouterr().err
     assert options[0] in message and options[1] in message
@@ -225,7 +212,6 @@ def test_numbers_that_make_no_sense_are_refused_by_name(
     ],
 )
 def test_an_option_of_the_other_stage_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
     data: PreparedData,
     tmp_path: Path,
     stage: str,
@@ -233,32 +219,47 @@ def test_an_option_of_the_other_stage_is_refused(
     named: str,
 ) -> None:
     with pytest.raises(BitjetsError, match=f"{named} has no meaning for --stage {stage}"):
-        settings_of(monkeypatch, data, tmp_path / "run", stage, *options)
+        config_of(data, tmp_path / "run", stage, *options)
 
 
 # -- resuming ------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_not_overwritten(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
+def test_a_run_is_not_overwritten(data: PreparedData, tmp_path: Path) -> None:
     begin_run(tmp_path, data, "acoustic")
     with pytest.raises(BitjetsError, match="already holds a run: add --resume"):
-        settings_of(monkeypatch, data, tmp_path, "acoustic")
+        config_of(data, tmp_path, "acoustic")
 
 
-def test_resuming_takes_the_runs_own_settings_and_refuses_others(
-    monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path
-) -> None:
+def test_resuming_takes_the_runs_own_settings_and_refuses_others(data: PreparedData, tmp_path: Path) -> None:
     begin_run(tmp_path, data, "acoustic", learning_rate=0.004)
-    same = settings_of(monkeypatch, data, tmp_path, "acoustic", "--resume", "--learning-rate", "0.004")
-    assert same.model == ACOUSTIC and same.training.learning_rate == 0.004
-    for words in (("--learning-rate", "0.003"), ("--updates", "99"), ("--seed", "1"), ("--init", "elsewhere")):
+    same = config_of(data, tmp_path, "acoustic", "--resume", "--learning-rate", "0.004")
+    assert same == load_run_config(tmp_path) and same.acoustic_training.optimizer.learning_rate == 0.004
+    for words in (("--learning-rate", "0.003"), ("--updates", "5"), ("--seed", "1"), ("--init", "elsewhere")):
         with pytest.raises(BitjetsError, match=rf"was begun with {words[0]} .*, not {words[1]}: leave it out"):
-            settings_of(monkeypatch, data, tmp_path, "acoustic", "--resume", *words)
+            config_of(data, tmp_path, "acoustic", "--resume", *words)
     with pytest.raises(BitjetsError, match="is a run of --stage acoustic"):
-        settings_of(monkeypatch, data, tmp_path, "vocoder", "--resume")
+        config_of(data, tmp_path, "vocoder", "--resume")
     begin_run(tmp_path / "v", data, "vocoder")
     with pytest.raises(BitjetsError, match="holds a harmonic vocoder: leave --vocoder hifigan out"):
-        settings_of(monkeypatch, data, tmp_path / "v", "vocoder", "--resume", "--vocoder", "hifigan")
+        config_of(data, tmp_path / "v", "vocoder", "--resume", "--vocoder", "hifigan")
+
+
+def test_a_finished_run_is_lengthened(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
+    """What had begun has begun: quantization and discriminators do not go back."""
+    run = trained(data, tmp_path / "run", "acoustic", monkeypatch, quantize_from=0.5, quantize_until=1.0)
+    before = run_weights(run)[1]
+    call(monkeypatch, data, run, "acoustic", "--resume", "--updates", "4", "--log-every", "1")
+    longer = load_run_config(run)
+    assert longer.updates == 4 and run_weights(run)[0] == 4
+    assert [longer.quantization(update) for update in range(4)] == [0.0, 0.0, 1.0, 1.0]
+    with pytest.raises(AssertionError):
+        assert_same_trees(before, run_weights(run)[1])
+    vocoder = tmp_path / "vocoder"
+    begin_run(vocoder, data, "vocoder", adversarial_from=0.5)
+    assert config_of(data, vocoder, "vocoder", "--resume", "--updates", "12").adversarial(3) > 0.0
+    begin_run(tmp_path / "never", data, "vocoder", adversarial_from=1.0)
+    assert config_of(data, tmp_path / "never", "vocoder", "--resume", "--updates", "12").adversarial(11) == 0.0
 
 
 def test_resuming_on_other_data_is_refused_and_on_moved_data_is_not(data: PreparedData, tmp_path: Path) -> None:
@@ -266,29 +267,33 @@ def test_resuming_on_other_data_is_refused_and_on_moved_data_is_not(data: Prepar
     begin_run(run, data, "acoustic")
     moved = tmp_path / "moved"
     shutil.copytree(data.folder, moved)
-    assert resumed_settings(run, "acoustic", PreparedData(moved), "", {}).model == ACOUSTIC
+    assert resumed_config(run, "acoustic", PreparedData(moved), {}, {}).model == ACOUSTIC
     text = (moved / "clips.jsonl").read_text()
     (moved / "clips.jsonl").write_text(text.replace('"OW1"', '"IY1"'))
     with pytest.raises(BitjetsError, match="was trained on other prepared data"):
-        resumed_settings(run, "acoustic", PreparedData(moved), "", {})
+        resumed_config(run, "acoustic", PreparedData(moved), {}, {})
 
 
 def test_a_damaged_run_says_so(data: PreparedData, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(BitjetsError, match="the run is damaged"):
-        resumed_settings(tmp_path, "acoustic", data, "", {})
+        load_run_config(tmp_path)
+    begin_run(tmp_path, data, "acoustic")
+    values = json.loads((tmp_path / "config.json").read_text())
+    for name, wrong in (("updates", "many"), ("format", 3), ("stage", "both"), ("acoustic", {"optimizer": 3})):
+        (tmp_path / "config.json").write_text(json.dumps(values | {name: wrong}))
+        with pytest.raises(BitjetsError, match="damaged"):
+            load_run_config(tmp_path)
 
 
-# -- weights to begin with -----------------------------------------------------------------------------------------
+# -- init checkpoints -----------------------------------------------------------------------------------------
 
 
 def test_init_from_a_run(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
     """The averaged weights, the model's sizes, its mel statistics; quantized from the start."""
     source = trained(data, tmp_path / "source", "acoustic", monkeypatch)
-    settings = settings_of(monkeypatch, data, tmp_path / "new", "acoustic", "--init", str(source), "--dropout", "0.2")
-    assert isinstance(settings.model, AcousticConfig) and isinstance(settings.training, AcousticTraining)
-    assert settings.model.width == ACOUSTIC.width and settings.model.dropout == 0.2
-    assert settings.training.quantization(0) == 1.0
+    config = config_of(data, tmp_path / "new", "acoustic", "--init", str(source), "--dropout", "0.2")
+    assert config.model == replace(ACOUSTIC, dropout=0.2) and config.quantization(0) == 1.0
     seen = []
     monkeypatch.setattr(train, "train", lambda stage, *rest: seen.append(stage.parts()))
     call(monkeypatch, data, tmp_path / "new", "acoustic", "--init", str(source))
@@ -307,7 +312,7 @@ def test_a_deeper_decoder_begins_by_saying_what_the_shallower_one_said(
     monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path
 ) -> None:
     source = trained(data, tmp_path / "source", "acoustic", monkeypatch)
-    seen: list[AcousticStage] = []
+    seen: list[Trainer] = []
     monkeypatch.setattr(train, "train", lambda stage, *rest: seen.append(stage))
     call(monkeypatch, data, tmp_path / "new", "acoustic", "--init", str(source), "--decoder-layers", "3")
     shallow, deep = build_acoustic(ACOUSTIC, True), build_acoustic(replace(ACOUSTIC, decoder_layers=3), True)
@@ -317,7 +322,7 @@ def test_a_deeper_decoder_begins_by_saying_what_the_shallower_one_said(
     said = [example(model, data, clip).predicted for model in (shallow, deep)]
     assert 0.0 < np.abs(said[0] - said[1]).max() < 0.01 * said[0].std()
     with pytest.raises(BitjetsError, match="has 3 blocks in its decoder: give --decoder-layers as many or more"):
-        beginning._deepened([{}] * 3, [{}] * 2, str(source))
+        deepened([{}] * 3, [{}] * 2, str(source))
 
 
 def test_a_pitch_predictor_that_reads_something_else_begins_anew(
@@ -325,7 +330,7 @@ def test_a_pitch_predictor_that_reads_something_else_begins_anew(
 ) -> None:
     assert ACOUSTIC.pitch_reads == "states"
     source = trained(data, tmp_path / "source", "acoustic", monkeypatch)
-    seen: list[AcousticStage] = []
+    seen: list[Trainer] = []
     monkeypatch.setattr(train, "train", lambda stage, *rest: seen.append(stage))
     call(monkeypatch, data, tmp_path / "new", "acoustic", "--init", str(source), "--pitch-reads", "phonemes")
     begun, was = seen[0].parts()["model"], run_weights(source)[1]
@@ -348,8 +353,8 @@ def test_init_from_a_trainable_folder(monkeypatch: pytest.MonkeyPatch, data: Pre
     for name, leaf in tree_flatten(seen[0]):
         np.testing.assert_allclose(np.array(leaf), np.array(expected[name]), atol=2e-3, rtol=1e-3)  # fp16 on disk
         assert leaf.dtype == mx.float32
-    statistics = load_run_config(tmp_path / "new").statistics
-    assert statistics.mel_mean == load_run_config(source).statistics.mel_mean  # what the weights were trained in
+    statistics = load_run_config(tmp_path / "new").data.statistics
+    assert statistics.mel_mean == load_run_config(source).data.statistics.mel_mean  # what the weights were trained in
     assert statistics.log_f0_mean == data.statistics.log_f0_mean  # the speakers' own
 
 
@@ -357,23 +362,22 @@ def test_init_of_a_vocoder_from_a_voice_folder(
     monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path
 ) -> None:
     packed(monkeypatch, "--vocoder", str(vocoder_run(tmp_path / "source")), "--output", str(tmp_path / "voice"))
-    settings = settings_of(monkeypatch, data, tmp_path / "new", "vocoder", "--init", str(tmp_path / "voice"))
-    assert settings.model == HARMONIC
-    initial = read_initial(tmp_path / "voice", "vocoder")
-    assert dict(tree_flatten(initial.weights))["output.weight"].shape == (4 * 513, 16)
+    assert config_of(data, tmp_path / "new", "vocoder", "--init", str(tmp_path / "voice")).model == HARMONIC
+    init = read_init(tmp_path / "voice", "vocoder")
+    assert dict(tree_flatten(init.weights))["output.weight"].shape == (4 * 513, 16)
     with pytest.raises(BitjetsError, match="holds a harmonic vocoder: leave --vocoder hifigan out"):
-        fresh_settings("vocoder", "hifigan", data, str(tmp_path / "voice"), {})
+        new_config("vocoder", data, {}, init=str(tmp_path / "voice"), vocoder="hifigan")
     with pytest.raises(BitjetsError, match="trainable"):
-        read_initial(tmp_path / "voice", "acoustic")
+        read_init(tmp_path / "voice", "acoustic")
 
 
 def test_speakers_of_other_data_begin_with_what_is_known() -> None:
     table = mx.array([[1.0, 2.0], [3.0, 6.0]])
-    initial = Initial(ACOUSTIC, {"speaker_embedding": {"weight": table}, "gain": mx.ones(3)}, ("anna", "ben"))
-    found = weights_for_speakers(initial, ("carl", "ben"))
+    init = InitCheckpoint(ACOUSTIC, {"speaker_embedding": {"weight": table}, "gain": mx.ones(3)}, ("anna", "ben"))
+    found = weights_for_speakers(init, ("carl", "ben"))
     assert found["speaker_embedding"]["weight"].tolist() == [[2.0, 4.0], [3.0, 6.0]]
     assert bool(mx.array_equal(found["gain"], mx.ones(3)))
-    assert weights_for_speakers(initial, ("anna", "ben")) is initial.weights
+    assert weights_for_speakers(init, ("anna", "ben")) is init.weights
 
 
 @pytest.mark.parametrize("folder", ["nothing", "empty", "other_stage", "no_checkpoint"])
@@ -386,7 +390,7 @@ def test_bad_init_gets_one_sentence(data: PreparedData, tmp_path: Path, folder: 
     elif folder == "no_checkpoint":
         begin_run(source, data, "acoustic")
     with pytest.raises(BitjetsError, match=folder):
-        fresh_settings("acoustic", None, data, str(source), {})
+        new_config("acoustic", data, {}, init=str(source))
 
 
 # -- the commands, for real ----------------------------------------------------------------------------------------

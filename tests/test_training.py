@@ -10,39 +10,32 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_map
 from tiny_training import (
-    ACOUSTIC,
-    ACOUSTIC_TRAINING,
-    HARMONIC,
     HIFIGAN,
     STILL,
-    VOCODER_TRAINING,
+    UNDROPPED,
     assert_same_trees,
+    tiny_config,
     tiny_data,
+    tiny_trainer,
 )
 
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.native import loader
-from bitjets_mlx.training import acoustic_losses, acoustic_stage, optimize, shards, vocoder_stage
+from bitjets_mlx.training import acoustic_losses, acoustic_stage, optimize, shards, trainer
 from bitjets_mlx.training.acoustic_data import collate, read_clip
 from bitjets_mlx.training.acoustic_stage import AcousticStage
 from bitjets_mlx.training.batches import padded_shape
 from bitjets_mlx.training.checkpoints import load_checkpoint
+from bitjets_mlx.training.config import OptimizerConfig
 from bitjets_mlx.training.loop import LoopConfig, train
-from bitjets_mlx.training.optimize import Optimizer, learning_rate
+from bitjets_mlx.training.optimize import Optimizer
+from bitjets_mlx.training.trainer import Trainer
 from bitjets_mlx.training.vocoder_stage import VocoderStage
-
-Stage = AcousticStage | VocoderStage
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
     return tiny_data(tmp_path_factory.mktemp("prepared"))
-
-
-def make(stage: str, data: PreparedData, **changes: Any) -> Stage:
-    if stage == "acoustic":
-        return AcousticStage(data, ACOUSTIC, replace(ACOUSTIC_TRAINING, **changes))
-    return VocoderStage(data, HARMONIC, replace(VOCODER_TRAINING, **changes), data.folder)
 
 
 def close(first: Any, second: Any, relative: float) -> None:
@@ -54,7 +47,7 @@ def close(first: Any, second: Any, relative: float) -> None:
     assert scale > 0.0 and error < relative**2 * scale
 
 
-def stop_at(stage: Stage, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def stop_at(stage: Trainer, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the keyboard interrupt update `number`, counted from 0."""
     plain = stage.update
 
@@ -78,13 +71,13 @@ def test_six_updates_are_three_and_three_resumed_bit_for_bit(
     whole.mkdir()
     halves.mkdir()
     config = LoopConfig(6, log_every=1, save_every=3, validate_every=2)
-    train(make(stage, data), whole, config, resume=False)
-    first = make(stage, data)
+    train(tiny_trainer(stage, data), whole, config, resume=False)
+    first = tiny_trainer(stage, data)
     stop_at(first, 4, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train(first, halves, config, resume=False)
     mx.random.seed(99)  # whatever else draws random numbers must not matter
-    train(make(stage, data), halves, config, resume=True)
+    train(tiny_trainer(stage, data), halves, config, resume=True)
     expected = load_checkpoint(whole / "checkpoints" / "step_00000006")[1]
     assert_same_trees(load_checkpoint(halves / "checkpoints" / "step_00000006")[1], expected)
     losses = [
@@ -102,7 +95,11 @@ def test_six_updates_are_three_and_three_resumed_bit_for_bit(
 
 @pytest.mark.parametrize("stage", ["acoustic", "vocoder"])
 def test_an_update_changes_every_tensor_that_it_should(stage: str, data: PreparedData) -> None:
-    made = make(stage, data, adversarial_from=0.0) if stage == "vocoder" else make(stage, data, binarise_from=0.0)
+    made = (
+        tiny_trainer(stage, data, adversarial_from=0.0)
+        if stage == "vocoder"
+        else tiny_trainer(stage, data, binarize_from=0.0)
+    )
     before = {name: dict(tree_flatten(tree)) for name, tree in made.parts().items()}
     made.update(1)
     after = {name: dict(tree_flatten(tree)) for name, tree in made.parts().items()}
@@ -112,11 +109,29 @@ def test_an_update_changes_every_tensor_that_it_should(stage: str, data: Prepare
         assert set(still) <= allowed, f"{part}: {still}"
 
 
+def test_discriminators_learn_alone_at_first(data: PreparedData) -> None:
+    """The generator stays as it is, and then learns from where it was; losses of each family are reported."""
+    made = tiny_trainer("vocoder", data, adversarial_from=0.0, discriminator_warm_up=2, warm_up=4)
+    begun = made.parts()
+    lines = [made.update(number) for number in range(2)]
+    assert_same_trees(made.parts()["model"], begun["model"])
+    assert_same_trees(made.parts()["ema"], begun["ema"])
+    assert all("mel_loss" not in line for line in lines)
+    families = [lines[1][f"discriminator_loss_{name}"] for name in ("band", "period")]
+    assert 3 * families[0] + 5 * families[1] == pytest.approx(lines[1]["discriminator_loss"], rel=1e-5)
+    with pytest.raises(AssertionError):
+        assert_same_trees(made.parts()["discriminators"], begun["discriminators"])
+    third = made.update(2)
+    assert third["generator_adversarial_loss"] > 0.0
+    own = made.config.vocoder_training.optimizer
+    assert third["learning_rate"] == own.rate(2, 6, own=0) == 0.25 * own.rate(2, 6, own=3)  # it warms up only now
+
+
 def test_other_seeds_other_weights_same_seed_same_weights(data: PreparedData) -> None:
     def weights(seed: int) -> Any:
-        made = make("acoustic", data, seed=seed)
+        made = tiny_trainer("acoustic", data, seed=seed)
         made.update(0)
-        return made.parameters
+        return made.parts()["model"]
 
     assert_same_trees(weights(1), weights(1))
     with pytest.raises(AssertionError):
@@ -129,8 +144,7 @@ def test_other_seeds_other_weights_same_seed_same_weights(data: PreparedData) ->
 @pytest.mark.parametrize("number", [0, 3, 5])
 def test_accumulating_4_x_8_is_one_batch_of_32(number: int, data: PreparedData) -> None:
     """Without, while and with quantization; dropout off."""
-    still = replace(ACOUSTIC, dropout=0.0, decoder_dropout=0.0, predictor_dropout=0.0)
-    made = AcousticStage(data, still, replace(ACOUSTIC_TRAINING, batch_size=8, accumulate=4))
+    made = AcousticStage(data, tiny_config("acoustic", data, batch_size=8, accumulate=4, **UNDROPPED))
     clips = [made.reader.clips[i % len(made.reader.clips)] for i in range(32)]
     items = [read_clip(data, clip) for clip in clips]
 
@@ -152,24 +166,25 @@ def test_accumulating_is_one_batch_for_the_vocoder_too(data: PreparedData) -> No
     |log a - log b| has kinks, and the processor decides in which order sums are taken: a bin or two may lie on the
     other side of one, which moves the gradient by about a thousandth.
     """
-    made = VocoderStage(data, HIFIGAN, replace(VOCODER_TRAINING, batch_size=4, accumulate=2, **STILL), data.folder)
-    rows = [shard for micro in range(2) for shard in made._shards(0, micro)]
+    config = tiny_config("vocoder", data, HIFIGAN, batch_size=4, accumulate=2, **STILL)
+    made = VocoderStage(data, config, data.folder)
+    micro_batches = made.read(0)
+    rows = [shard for micro in micro_batches for shard in micro]
     joined = {name: mx.concatenate([row[name] for row in rows]) for name in rows[0] if name != "key"}
-    state = (made.parameters, made.judges, mx.array(0.0))
     size = len(joined["mel"]) // made.pool.count
     big = [
         {name: value[i * size : (i + 1) * size] for name, value in joined.items()} | {"key": mx.random.key(0)}
         for i in range(made.pool.count)
     ]
-    in_parts, losses = made._sum(made._spectral, state, [made._shards(0, 0), made._shards(0, 1)])
-    made.training = replace(made.training, accumulate=1)
-    whole, expected = made._sum(made._spectral, state, [big])
+    in_parts, losses = made.gradients(0, micro_batches)
+    made.config = replace(config, accumulate=1)
+    whole, expected = made.gradients(0, [big])
     close(in_parts, whole, 1e-2)
     assert losses == pytest.approx(expected, rel=1e-4)
 
 
 def test_bf16_trains_and_keeps_its_state_in_fp32(data: PreparedData) -> None:
-    exact, rounded = make("acoustic", data), make("acoustic", data, bf16=True)
+    exact, rounded = tiny_trainer("acoustic", data), tiny_trainer("acoustic", data, bf16=True)
     ours, theirs = exact.update(5), rounded.update(5)
     assert ours["mel"] == pytest.approx(theirs["mel"], rel=0.02)
     assert ours["mel"] != theirs["mel"]
@@ -190,20 +205,20 @@ def test_updates_are_compiled_on_gpus_and_plain_on_the_cpu(monkeypatch: pytest.M
     assert shards.compiled(function) is not function
 
 
-def arguments_of(made: Stage, frames: int) -> tuple[Any, ...]:
+def arguments_of(made: AcousticStage | VocoderStage, frames: int) -> tuple[Any, ...]:
     """Arguments of a compiled gradient, of clips of so many frames."""
-    key = mx.random.key(frames)
+    key, states = mx.random.key(frames), [network.parameters for network in made.networks.values()]
     if isinstance(made, VocoderStage):
         batch = {"mel": mx.zeros((2, frames, 80)), "audio": mx.zeros((2, frames * 256)), "key": key}
         batch |= {"log_f0": mx.zeros((2, frames)), "voiced": mx.zeros((2, frames))}
-        return made.parameters, made.judges, mx.array(0.5), batch
+        return *states, mx.array(0.5), batch
     items = [read_clip(made.reader.data, clip) for clip in made.reader.clips[:2]]
     clips = collate(items, padded_shape((), frames, 16))
     path = mx.zeros(clips.prior.shape)
     alignment = acoustic_losses.Alignment(
         path, mx.ones(clips.tokens.shape), mx.pad(path, [(0, 0), (0, 0), (1, 0)]), mx.array(0.0)
     )
-    return made.parameters, clips, alignment, (mx.array(1.0),) * 4, mx.array(1.0), mx.array(1.0), key
+    return *states, clips, alignment, (mx.array(1.0),) * 4, mx.array(1.0), mx.array(1.0), key
 
 
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,29 +242,32 @@ def test_a_compiled_update_is_traced_once_a_shape(
 
         return mx.compile(traced)
 
-    monkeypatch.setattr(acoustic_stage if stage == "acoustic" else vocoder_stage, "compiled", counting)
-    made = make(stage, data)
-    gradients = made._gradients["full"][0] if isinstance(made, AcousticStage) else made._adversarial[0]
+    monkeypatch.setattr(trainer, "compiled", counting)
+    made = tiny_trainer(stage, data)
+    assert isinstance(made, AcousticStage | VocoderStage)
+    gradients = made.functions["full" if stage == "acoustic" else "adversarial"][0]
     seen = []
     for frames in (64, 64, 64, 96, 64, 96):
         gradients(*arguments_of(made, frames))
-        made.parameters = tree_map(lambda leaf: leaf + 1.0, made.parameters)  # values may change, shapes may not
+        network = made.networks[stage]
+        network.parameters = tree_map(lambda leaf: leaf + 1.0, network.parameters)  # values may change, not shapes
         seen.append(traces)
     assert seen == [1, 1, 1, 2, 2, 2]
 
 
 @pytest.mark.slow
 def test_a_compiled_update_computes_the_same(data: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = make("acoustic", data)
+    plain = tiny_trainer("acoustic", data)
     expected = plain.update(5)
     without_kernels(monkeypatch)
-    monkeypatch.setattr(acoustic_stage, "compiled", mx.compile)
-    made = make("acoustic", data)
+    for module in (acoustic_stage, trainer):
+        monkeypatch.setattr(module, "compiled", mx.compile)
+    made = tiny_trainer("acoustic", data)
     assert made.update(5) == pytest.approx(expected, rel=1e-4)
     moved = [
         float(mx.abs(ours - theirs).max())
         for (_, ours), (_, theirs) in zip(
-            tree_flatten(made.optimizer.state), tree_flatten(plain.optimizer.state), strict=True
+            *(tree_flatten(one.networks["acoustic"].optimizer.state) for one in (made, plain)), strict=True
         )
     ]
     assert max(moved) < 1e-4
@@ -282,20 +300,29 @@ def test_optimizer_is_adamw_with_clipping_and_average() -> None:
 
 
 def test_learning_rate_schedule() -> None:
+    config = OptimizerConfig(learning_rate=2.0, warm_up=10, constant_until=0.3, final_rate=0.1)
+
     def rate(update: int) -> float:
-        return learning_rate(update, 1000, peak=2.0, warm_up=10, hold=0.3, final=0.1)
+        return config.rate(update, 1000)
 
     assert [rate(update) for update in (0, 4, 9)] == pytest.approx([0.2, 1.0, 2.0])
     assert rate(100) == rate(299) == 2.0
     assert rate(650) == pytest.approx(1.0)
     assert rate(999) == pytest.approx(0.2)
     assert all(rate(update) >= rate(update + 1) for update in range(299, 999))
+    assert config.rate(404, 1000, own=4) == pytest.approx(0.5 * config.rate(404, 1000))  # it warms up on its own
 
 
-def test_quantization_is_warmed_in_between_its_two_shares() -> None:
-    training = replace(ACOUSTIC_TRAINING, updates=100, quantise_from=0.2, quantise_until=0.4)
-    assert [training.quantization(update) for update in (0, 20, 30, 40, 99)] == pytest.approx([0, 0, 0.5, 1, 1])
-    at_once = replace(training, quantise_from=0.0, quantise_until=0.0)
+def test_weight_decay_ends_with_its_part_of_the_run() -> None:
+    config = OptimizerConfig(weight_decay=0.25, weight_decay_until=0.5)
+    assert [config.decay(update, 10) for update in (0, 4, 5, 9)] == [0.25, 0.25, 0.0, 0.0]
+    assert replace(config, weight_decay_until=1.0).decay(9, 10) == 0.25
+
+
+def test_quantization_is_warmed_up_between_its_two_fractions(data: PreparedData) -> None:
+    config = tiny_config("acoustic", data, updates=100, quantize_from=0.2, quantize_until=0.4)
+    assert [config.quantization(update) for update in (0, 20, 30, 40, 99)] == pytest.approx([0, 0, 0.5, 1, 1])
+    at_once = tiny_config("acoustic", data, updates=100, quantize_from=0.0, quantize_until=0.0)
     assert [at_once.quantization(update) for update in (0, 1, 99)] == [1.0, 1.0, 1.0]
 
 

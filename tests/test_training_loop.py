@@ -10,29 +10,20 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from tiny_training import ACOUSTIC, ACOUSTIC_TRAINING, HARMONIC, VOCODER_TRAINING, assert_same_trees, tiny_data
+from tiny_training import assert_same_trees, tiny_data, tiny_trainer
 
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training import loop
-from bitjets_mlx.training.acoustic_stage import AcousticStage
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
+from bitjets_mlx.training.config import OptimizerConfig
 from bitjets_mlx.training.loop import LoopConfig, train
-from bitjets_mlx.training.progress import progress_line
-from bitjets_mlx.training.vocoder_stage import VocoderStage
-
-Stage = AcousticStage | VocoderStage
+from bitjets_mlx.training.vocoder_validation import VocoderValidation
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
     return tiny_data(tmp_path_factory.mktemp("prepared"))
-
-
-def make(stage: str, data: PreparedData, **changes: Any) -> Stage:
-    if stage == "acoustic":
-        return AcousticStage(data, ACOUSTIC, replace(ACOUSTIC_TRAINING, **changes))
-    return VocoderStage(data, HARMONIC, replace(VOCODER_TRAINING, **changes), data.folder)
 
 
 # -- guards --------------------------------------------------------------------------------------------------------
@@ -55,7 +46,7 @@ def test_a_poisoned_clip_costs_only_the_updates_that_it_is_in(
     stage: str, data: PreparedData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     poisoned(data, monkeypatch, {"clip03"})
-    made = make(stage, data, batch_size=2, accumulate=1, updates=12)
+    made = tiny_trainer(stage, data, batch_size=2, accumulate=1, updates=12)
     skipped = []
     plain = made.update
 
@@ -81,14 +72,13 @@ def test_a_poisoned_clip_costs_only_the_updates_that_it_is_in(
 def test_nothing_but_poison_ends_in_a_clear_error_and_a_whole_checkpoint(
     stage: str, data: PreparedData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    made = make(stage, data, batch_size=2, accumulate=1, updates=50)
+    made = tiny_trainer(stage, data, batch_size=2, accumulate=1, updates=50)
     config = LoopConfig(50, log_every=1, save_every=2, validate_every=100)
     train(made, tmp_path, replace(config, updates=2), resume=False)
     good = made.parts()["model"]
     poisoned(data, monkeypatch, {clip.id for clip in data.clips})
-    made.optimizer.patience = 4
-    resumed = make(stage, data, batch_size=2, accumulate=1, updates=50)
-    resumed.optimizer.patience = 4
+    resumed = tiny_trainer(stage, data, batch_size=2, accumulate=1, updates=50)
+    resumed.networks[stage].optimizer.patience = 4
     with pytest.raises(BitjetsError, match=r"diverged at update 6 \(4 updates in a row .*--learning-rate"):
         train(resumed, tmp_path, config, resume=True)
     newest = newest_checkpoint(tmp_path)
@@ -96,10 +86,13 @@ def test_nothing_but_poison_ends_in_a_clear_error_and_a_whole_checkpoint(
     assert_same_trees(load_checkpoint(newest)[1]["model"], good)
 
 
-def test_a_learning_rate_that_breaks_the_weights_never_reaches_them(data: PreparedData) -> None:
-    made = make("acoustic", data, learning_rate=math.inf)
+def test_a_learning_rate_that_breaks_the_weights_never_reaches_them(
+    data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OptimizerConfig, "rate", lambda *_: math.inf)
+    made = tiny_trainer("acoustic", data)
     before = made.parts()
-    made.optimizer.patience = 3
+    made.networks["acoustic"].optimizer.patience = 3
     assert made.update(0)["skipped"] == 1.0
     assert_same_trees(before, made.parts())
     made.update(1)
@@ -174,42 +167,43 @@ def test_buffer_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert mx.set_cache_limit(2 << 30) == 8 << 20
 
 
-def test_progress_line() -> None:
-    line = progress_line(250, 1000, {"mel": 0.51234, "f0": 2.0}, seconds=120.0, memory=1_700_000_000)
-    assert line == "[####            ] 250/1000 120.00 s/update, 1 day, 1:00:00 left, 1.7 GB | mel 0.512 f0 2"
+def test_progress_says_losses_and_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(Counter(), tmp_path, LoopConfig(10), resume=False)
+    assert "10/10" in (said := capsys.readouterr().err) and "loss 4.5" in said
 
 
 @pytest.mark.parametrize("stage", ["acoustic", "vocoder"])
 def test_validation_is_deterministic_and_disturbs_nothing(stage: str, data: PreparedData) -> None:
-    made = make(stage, data)
+    made = tiny_trainer(stage, data)
     first = made.validate(0)
     state = [mx.array(word) for word in mx.random.state]
     assert made.validate(0) == first
     assert all(bool(mx.array_equal(a, b)) for a, b in zip(state, mx.random.state, strict=True))
     assert first and all(math.isfinite(value) for value in first.values())
     with_validation = made.update(0)
-    assert make(stage, data).update(0) == with_validation
+    assert tiny_trainer(stage, data).update(0) == with_validation
     examples = made.examples(2)
     assert [example.predicted.shape for example in examples] == [example.recorded.shape for example in examples]
     assert (examples[0].alignment is not None) == (stage == "acoustic")
     assert (examples[0].audio is not None) == (stage == "vocoder")
 
 
-def test_pesq_is_measured_when_asked_for(data: PreparedData) -> None:
-    for package in ("pesq", "pystoi"):
-        pytest.importorskip(package)
-    made = make("vocoder", data)
-    assert isinstance(made, VocoderStage) and "pesq" not in made.validate(0)
-    made.validation.with_pesq = True
-    found = made.validate(0)
-    assert 1.0 <= found["pesq"] <= 4.65 and found["mel_loss"] > 0
-    made.validation._copy = lambda mel, log_f0, voiced: recorded[mel.tobytes()]  # type: ignore[method-assign]
-    segments = [made.validation._segment(clip, clip.frames) for clip in made.validation.clips]
-    recorded = {mel.tobytes(): audio for mel, _, _, audio in segments}
-    assert made.validate(0)["pesq"] > max(4.0, found["pesq"])  # of the recordings themselves
+def test_measures_of_copy_synthesis_go_with_the_validation_losses(data: PreparedData) -> None:
+    made = tiny_trainer("vocoder", data)
+    assert isinstance(made.validation, VocoderValidation)
+    seen: list[tuple[int, int]] = []
+
+    def measure(recorded: list[np.ndarray], copies: list[np.ndarray]) -> dict[str, float]:
+        seen.extend((len(one), len(other)) for one, other in zip(recorded, copies, strict=True))
+        return {"level": float(np.abs(recorded[0]).max())}
+
+    made.validation.measures.append(measure)
+    clips = made.validation.clips
+    assert made.validate(0)["level"] == pytest.approx(np.abs(data.load(clips[0]).audio).max())
+    assert seen == [(clip.samples, clip.samples) for clip in clips]
 
 
 def test_data_without_validation_clips_trains_without_validation(tmp_path: Path) -> None:
     bare = tiny_data(tmp_path, train=4, validation=0)
-    assert make("acoustic", bare, batch_size=2).validate(0) == {}
-    assert make("vocoder", bare).validate(0) == {}
+    assert tiny_trainer("acoustic", bare, batch_size=2).validate(0) == {}
+    assert tiny_trainer("vocoder", bare).validate(0) == {}

@@ -10,19 +10,20 @@ from mlx.utils import tree_flatten
 
 from bitjets_mlx.config import DiscriminatorConfig, HarmonicConfig, HifiganConfig
 from bitjets_mlx.training import vocoder_losses as losses
+from bitjets_mlx.training.config import VocoderTraining
 from bitjets_mlx.training.vocoder_step import (
-    VocoderTrainingConfig,
     augment,
     blur,
     crop,
     discriminator_loss,
     generate,
     generator_loss,
+    waveform_loss,
 )
 from bitjets_mlx.vocoder import HarmonicVocoder, HifiganGenerator
 from bitjets_mlx.vocoder.discriminators import Discriminators
 
-CONFIG = VocoderTrainingConfig(adversarial_frames=6)
+CONFIG = VocoderTraining(adversarial_frames=6)
 ONE = mx.array(1.0)
 
 
@@ -68,12 +69,12 @@ def test_spectral_losses_of_a_batch_are_the_mean_of_its_clips() -> None:
 
 
 def test_energy_distance_is_smallest_at_the_true_level_of_noise() -> None:
-    """Noise as loud as the real one is best with repulsion; without, a quieter one is, and a constant tone too."""
+    """Noise as loud as the real one is best at weight 1; at 0 a quieter one is, and a constant tone too."""
     real, one, other = (mx.random.normal((8, 4096), key=mx.random.key(seed)) for seed in range(3))
-    for repulsion, best in ((1.0, 1.0), (0.0, 0.8)):
+    for weight, best in ((1.0, 1.0), (0.0, 0.8)):
         levels = np.arange(0.6, 1.5, 0.1)
         values = [
-            float(losses.energy_distance_losses(float(level) * one, float(level) * other, real, repulsion)[0])
+            float(losses.energy_distance_losses(float(level) * one, float(level) * other, real, weight)[0])
             for level in levels
         ]
         assert levels[int(np.argmin(values))] == pytest.approx(best, abs=0.11)
@@ -97,8 +98,23 @@ def test_full_band_mel_loss_hears_what_is_above_8_khz() -> None:
     assert 10 * spectral(x + hiss, x)[1] < 0.03 < float(losses.full_band_mel_loss(x + hiss, x))
 
 
+def test_multi_resolution_mel_loss_hears_what_is_above_8_khz_too() -> None:
+    """And it is the same for the same sound, and twice ln 2 for a doubled level and its half."""
+    x, config = batch()["audio"], VocoderTraining(mel_loss="multi", energy_distance_weight=0.0)
+    hiss = 0.3 * mx.sin(2 * math.pi * 9500 / 22050 * mx.arange(float(x.shape[1])))
+
+    def multi(y: mx.array) -> float:
+        return float(waveform_loss([y], None, {"audio": x}, ONE, config)[1]["mel_loss"])
+
+    assert multi(x) == pytest.approx(0.0, abs=0.002)
+    assert multi(2.0 * x) == pytest.approx(math.log(2.0), rel=1e-2)
+    assert multi(x + hiss) > 1.5 * spectral(x + hiss, x)[1]
+    both = waveform_loss([2.0 * x, 2.0 * x], None, {"audio": x}, ONE, config)[1]["mel_loss"]
+    assert float(both) == pytest.approx(multi(2.0 * x), rel=1e-5)
+
+
 def test_gain_moves_mel_and_audio_together() -> None:
-    plain, config = batch(), VocoderTrainingConfig(gain_decibels=6.0, mel_blur=0.0)
+    plain, config = batch(), VocoderTraining(gain_decibels=6.0, mel_blur=0.0)
     moved = augment(plain, config)
     gain = moved["mel"] - plain["mel"]
     assert 0.1 < float(mx.max(mx.abs(gain))) <= 6.0 / 20.0 * math.log(10.0) + 1e-5
@@ -109,7 +125,7 @@ def test_gain_moves_mel_and_audio_together() -> None:
         np.array(gain[:, :50, 0].mean(1, keepdims=True)) + 0 * np.array(ratio[:, :50]),
         atol=1e-4,
     )
-    still = augment(plain, VocoderTrainingConfig(gain_decibels=0.0, mel_blur=0.0))
+    still = augment(plain, VocoderTraining(gain_decibels=0.0, mel_blur=0.0))
     assert bool(mx.array_equal(still["audio"], plain["audio"]))
 
 
@@ -123,7 +139,7 @@ def test_blur_takes_the_harmonics_and_leaves_the_level() -> None:
 
 def test_about_half_of_the_mels_are_blurred_and_no_audio() -> None:
     plain = batch(size=64)
-    moved = augment(plain, VocoderTrainingConfig(gain_decibels=0.0, mel_blur=1.0))
+    moved = augment(plain, VocoderTraining(gain_decibels=0.0, mel_blur=1.0))
     changed = mx.max(mx.abs(moved["mel"] - plain["mel"]), axis=(1, 2)) > 1e-4
     assert 20 <= int(mx.sum(changed)) <= 44
     assert bool(mx.array_equal(moved["audio"], plain["audio"]))
@@ -214,4 +230,7 @@ def test_hifigan_trains_with_the_same_functions(discriminators: Discriminators) 
     assert [sound.shape for sound in generate(model, one, 2)] == [(1, 2560)]
     loss, metrics = generator_loss(model, discriminators, one, ONE, CONFIG)
     assert bool(mx.isfinite(loss))
-    assert set(metrics) == {"stft_loss", "mel_loss", "generator_adversarial_loss", "feature_matching_loss", "loss"}
+    adversarial = "generator_adversarial_loss"
+    assert set(metrics) >= {"stft_loss", "mel_loss", adversarial, "feature_matching_loss", "loss"}
+    families = [metrics[f"{adversarial}_{name}"] for name in ("band", "period")]  # one discriminator of each
+    assert float(families[0] + families[1]) == pytest.approx(float(metrics[adversarial]), rel=1e-5)

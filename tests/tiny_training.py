@@ -16,11 +16,11 @@ from bitjets_mlx.config import AcousticConfig, HarmonicConfig, HifiganConfig, Jo
 from bitjets_mlx.data.features import Job, extract_to_file
 from bitjets_mlx.data.prepared import Clip, PreparedData, measure_statistics, write_prepared
 from bitjets_mlx.text.symbols import SYMBOLS
-from bitjets_mlx.training.acoustic_stage import AcousticTraining
-from bitjets_mlx.training.joint_training import JointTraining, joint_training
+from bitjets_mlx.training.config import DataConfig, Model, TrainConfig, with_settings
+from bitjets_mlx.training.defaults import default_config
 from bitjets_mlx.training.runs import save_run_config
-from bitjets_mlx.training.settings import Model, Settings, run_config
-from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
+from bitjets_mlx.training.stages import build
+from bitjets_mlx.training.trainer import Trainer
 
 SPEAKERS = ("anna", "ben")
 PHONEMES = ("HH", "AH0", "L", "OW1", "W", "ER1", "D", "IY1")
@@ -37,9 +37,6 @@ ACOUSTIC = AcousticConfig(
     predictors=((16, 1, 3),) * 3,
     aligner_width=8,
 )
-ACOUSTIC_TRAINING = AcousticTraining(
-    updates=6, batch_size=4, accumulate=2, warm_up=2, quantise_from=0.2, quantise_until=0.6, binarise_from=0.2
-)
 HARMONIC = HarmonicConfig(width=16, hidden=24, layers=1)
 HIFIGAN = HifiganConfig(
     resblock="2",
@@ -49,22 +46,36 @@ HIFIGAN = HifiganConfig(
     resblock_kernel_sizes=(3,),
     resblock_dilation_sizes=((1, 3),),
 )
-VOCODER_TRAINING = VocoderTrainingConfig(
-    updates=6,
-    batch_size=2,
-    accumulate=2,
-    warm_up=2,
-    segment_frames=16,
-    adversarial_from=0.4,
-    adversarial_ramp=3,
-    adversarial_frames=8,
-)
 JOINT_MODELS = {  # the three kinds: as JETS was published, HiFi-GAN on mels, the harmonic vocoder
     "states": JointConfig(replace(ACOUSTIC, mel=False), replace(HIFIGAN, n_mels=ACOUSTIC.width)),
     "mel": JointConfig(ACOUSTIC, HIFIGAN),
     "harmonic": JointConfig(ACOUSTIC, HARMONIC),
 }
-STILL = {"gain_decibels": 0.0, "mel_blur": 0.0}  # no augmentation
+STILL: dict[str, Any] = {"gain_decibels": 0.0, "mel_blur": 0.0}  # no augmentation
+UNDROPPED: dict[str, Any] = {"dropout": 0.0, "decoder_dropout": 0.0, "predictor_dropout": 0.0}
+QUANTIZED = {"quantize_from": 0.2, "quantize_until": 0.6, "binarize_from": 0.2}
+SETTINGS: dict[str, dict[str, Any]] = {  # tiny trainings that meet all forms of quantization, and discriminators
+    "acoustic": {"updates": 6, "batch_size": 4, "accumulate": 2, "warm_up": 2, **QUANTIZED},
+    "vocoder": {
+        "updates": 6,
+        "batch_size": 2,
+        "accumulate": 2,
+        "warm_up": 2,
+        "segment_frames": 16,
+        "adversarial_from": 0.4,
+        "adversarial_ramp": 3,
+        "adversarial_frames": 8,
+    },
+    "joint": {
+        "updates": 6,
+        "batch_size": 2,
+        "accumulate": 2,
+        "warm_up": 2,
+        "segment_frames": 12,
+        "adversarial_from": 0.5,
+        **QUANTIZED,
+    },
+}
 
 
 def sound(seconds: float, hertz: float, random: np.random.Generator) -> np.ndarray:
@@ -118,36 +129,21 @@ def _statistics(folder: Path, clips: list[Clip]) -> Any:
     )
 
 
-def joint_training_of(model: JointConfig, **changes: Any) -> JointTraining:
-    """A tiny joint training that meets all kinds of quantization and, from update 4 on, discriminators."""
-    options = {
-        "updates": 6,
-        "batch_size": 2,
-        "accumulate": 2,
-        "warm_up": 2,
-        "segment_frames": 12,
-        "quantise_from": 0.2,
-        "quantise_until": 0.6,
-        "binarise_from": 0.2,
-        "adversarial_from": 0.5,
-    }
-    return joint_training(model.vocoder, model.acoustic.mel).replaced(options | changes)
+def tiny_config(stage: Any, data: PreparedData, model: Model | None = None, **settings: Any) -> TrainConfig:
+    """A tiny training."""
+    usual: dict[str, Model] = {"acoustic": ACOUSTIC, "vocoder": HARMONIC, "joint": JOINT_MODELS["harmonic"]}
+    config = default_config(stage, model or usual[stage], DataConfig.of(data))
+    return with_settings(config, SETTINGS[stage] | settings)
 
 
-def begin_run(run: Path, data: PreparedData, stage: str, model: Model | None = None, **training: Any) -> None:
+def tiny_trainer(stage: Any, data: PreparedData, model: Model | None = None, **settings: Any) -> Trainer:
+    """The stage of `tiny_config`."""
+    return build(data, tiny_config(stage, data, model, **settings), data.folder)
+
+
+def begin_run(run: Path, data: PreparedData, stage: Any, model: Model | None = None, **settings: Any) -> None:
     """RUN/config.json of a tiny training, which `train --resume` then begins with update 0."""
-    if stage == "joint":
-        whole = model or JOINT_MODELS["harmonic"]
-        assert isinstance(whole, JointConfig)
-        settings = Settings(stage, whole, joint_training_of(whole, **training), data.statistics)
-    else:
-        settings = Settings(
-            stage,
-            model or (ACOUSTIC if stage == "acoustic" else HARMONIC),
-            replace(ACOUSTIC_TRAINING if stage == "acoustic" else VOCODER_TRAINING, **training),
-            data.statistics,
-        )
-    save_run_config(run, run_config(settings, data))
+    save_run_config(run, tiny_config(stage, data, model, **settings))
 
 
 def train_command(data: PreparedData, run: Path, stage: str, *options: str) -> list[str]:

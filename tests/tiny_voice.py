@@ -1,6 +1,5 @@
 """Runs and voices of random weights, small enough to make in a test, by the same functions as real ones."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,14 @@ import mlx.core as mx
 import numpy as np
 
 from bitjets_mlx.acoustic.model import BitJets
-from bitjets_mlx.config import AcousticConfig, AudioConfig, FeatureStatistics, HarmonicConfig, HifiganConfig
-from bitjets_mlx.data.prepared import Clip, write_prepared
+from bitjets_mlx.config import AcousticConfig, FeatureStatistics, HarmonicConfig, HifiganConfig
+from bitjets_mlx.data.prepared import Clip, PreparedData, write_prepared
 from bitjets_mlx.pack import acoustic_part, vocoder_part, write_parts
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.checkpoints import save_checkpoint
-from bitjets_mlx.training.runs import RunConfig, save_run_config
+from bitjets_mlx.training.config import DataConfig, Model
+from bitjets_mlx.training.defaults import default_config
+from bitjets_mlx.training.runs import save_run_config
 from bitjets_mlx.vocoder import build_vocoder
 
 SPEAKERS = ("anna", "ben")
@@ -80,11 +81,10 @@ def write_features(path: Path, frames: int, seed: int) -> None:
     )
 
 
-def write_run(folder: Path, stage: str, model: dict[str, Any], parts: dict[str, Any]) -> Path:
+def write_run(folder: Path, stage: Any, model: Model, parts: dict[str, Any]) -> Path:
     """A training run of one checkpoint."""
-    data = str(write_data(folder.with_name(f"{folder.name}_data")))
-    training = {"batch_size": 8, "accumulate": 4, "learning_rate": 1e-3}
-    save_run_config(folder, RunConfig(stage, data, model, training, AudioConfig(), STATISTICS, SPEAKERS, SYMBOLS))
+    data = PreparedData(write_data(folder.with_name(f"{folder.name}_data")))
+    save_run_config(folder, default_config(stage, model, DataConfig.of(data)))
     save_checkpoint(folder, 40, parts)
     log = [f'{{"update": {update}, "seconds_per_update": 90.0}}\n' for update in (20, 40)]
     (folder / "log.jsonl").write_text("".join(log))
@@ -103,15 +103,14 @@ def acoustic_run(folder: Path, seed: int = 0) -> Path:
     frames = model.decode(states, variance, durations, mask, mx.ones((1, 4 * len(SYMBOLS), 1)))
     model.projection.bias = mx.zeros(ACOUSTIC.n_mels + 2).at[-1].add(-mx.mean(frames.voicing))
     parts = {"ema": model.parameters()}
-    return write_run(folder, "acoustic", {"kind": "bitjets", **asdict(ACOUSTIC)}, parts)
+    return write_run(folder, "acoustic", ACOUSTIC, parts)
 
 
 def vocoder_run(folder: Path, config: HarmonicConfig | HifiganConfig = HARMONIC, seed: int = 1) -> Path:
     """A run of --stage vocoder."""
     mx.random.seed(seed)
-    kind = "harmonic" if isinstance(config, HarmonicConfig) else "hifigan"
     parts = {"ema": build_vocoder(config).parameters()}
-    return write_run(folder, "vocoder", {"kind": kind, **asdict(config)}, parts)
+    return write_run(folder, "vocoder", config, parts)
 
 
 def tiny_voice(folder: Path, vocoder: HarmonicConfig | HifiganConfig | None = HARMONIC) -> Path:

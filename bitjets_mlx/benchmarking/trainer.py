@@ -10,7 +10,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def main() -> None:
 
 def acoustic(job: Job) -> Callable[[int], Any]:
     """This project's acoustic model, fully quantized."""
-    return _stage(job).update  # type: ignore[no-any-return]
+    return _trainer(job, "acoustic").update  # type: ignore[no-any-return]
 
 
 def torch_acoustic(job: Job) -> Callable[[int], Any]:
@@ -44,13 +43,13 @@ def torch_acoustic(job: Job) -> Callable[[int], Any]:
     import torch  # first: what this project loads for MLX must not come before it
 
     sys.path.insert(0, str(ROOT / "scripts"))
-    stage = _stage(job)
+    stage = _trainer(job, "acoustic")
     from torch_twin import TorchBitJets, TorchTraining
 
     torch.set_num_threads(job["cores"])
-    model = TorchBitJets(stage.validation.model.config)
-    model.load(stage.parameters)
-    training = TorchTraining(model, stage.training)
+    model = TorchBitJets(stage.config.model)
+    model.load(stage.networks["acoustic"].parameters)
+    training = TorchTraining(model, stage.config.acoustic.optimizer)
 
     def update(number: int) -> None:
         items, shape = stage.reader.micro_batches(number)[0]
@@ -59,48 +58,29 @@ def torch_acoustic(job: Job) -> Callable[[int], Any]:
     return update
 
 
-def _stage(job: Job) -> Any:
-    data, model, training = _acoustic(job)
-    from bitjets_mlx.training.acoustic_stage import AcousticStage
-
-    return AcousticStage(data, model, training)
-
-
-def _acoustic(job: Job) -> tuple[Any, Any, Any]:
-    """The clips, and the default acoustic model and its training, fully quantized."""
+def _trainer(job: Job, stage: Any, vocoder: str = "harmonic", **settings: Any) -> Any:
+    """A stage with the default models, fully quantized, on the job's clips."""
     sys.path.insert(0, str(ROOT))
     import bitjets_mlx  # noqa: F401  before mlx
     from bitjets_mlx.data.prepared import PreparedData
-    from bitjets_mlx.training.acoustic_stage import AcousticTraining
-    from bitjets_mlx.training.settings import new_acoustic
+    from bitjets_mlx.training.configure import new_config
+    from bitjets_mlx.training.stages import build
 
     data = PreparedData(Path(job["data"]))
-    training = AcousticTraining(
-        batch_size=job["batch_size"], accumulate=1, quantise_from=0.0, quantise_until=0.0, binarise_from=0.0
-    )
-    return data, new_acoustic(len(data.speakers)), training
+    settings |= {"batch_size": job["batch_size"], "accumulate": 1}
+    if stage != "vocoder":
+        settings |= {"quantize_from": 0.0, "quantize_until": 0.0, "binarize_from": 0.0}
+    return build(data, new_config(stage, data, settings, vocoder=vocoder), data.folder)
 
 
 def harmonic(job: Job) -> Callable[[int], Any]:
     """This project's harmonic vocoder, with its spectral losses."""
-    data = _acoustic(job)[0]
-    from bitjets_mlx.config import HarmonicConfig
-    from bitjets_mlx.training.vocoder_stage import VocoderStage
-    from bitjets_mlx.training.vocoder_step import VocoderTrainingConfig
-
-    training = VocoderTrainingConfig(batch_size=job["batch_size"], accumulate=1)
-    return VocoderStage(data, HarmonicConfig(), training, data.folder).update
+    return _trainer(job, "vocoder").update  # type: ignore[no-any-return]
 
 
 def hifigan(job: Job) -> Callable[[int], Any]:
     """This project's HiFi-GAN V3 against HiFi-GAN's own discriminators."""
-    data = _acoustic(job)[0]
-    from bitjets_mlx.config import HIFIGAN_VERSIONS
-    from bitjets_mlx.training.vocoder_stage import VocoderStage
-    from bitjets_mlx.training.vocoder_step import hifigan_training
-
-    training = replace(hifigan_training(), batch_size=job["batch_size"], discriminators="full")
-    return VocoderStage(data, HIFIGAN_VERSIONS["V3"], training, data.folder).update
+    return _trainer(job, "vocoder", "hifigan-v3", discriminators="full").update  # type: ignore[no-any-return]
 
 
 def torch_hifigan(job: Job) -> Callable[[int], Any]:
@@ -163,13 +143,7 @@ def _step(optimizer: Any, loss: Any) -> None:
 
 def joint(job: Job) -> Callable[[int], Any]:
     """This project's joint stage: the default acoustic model and the harmonic vocoder, from phonemes to samples."""
-    data, model, half = _acoustic(job)
-    from bitjets_mlx.config import HarmonicConfig, JointConfig
-    from bitjets_mlx.training.joint_stage import JointStage
-    from bitjets_mlx.training.joint_training import JointTraining, joint_training
-
-    vocoder = replace(joint_training(HarmonicConfig(), True).vocoder, batch_size=job["batch_size"], accumulate=1)
-    return JointStage(data, JointConfig(model, HarmonicConfig()), JointTraining(half, vocoder)).update
+    return _trainer(job, "joint").update  # type: ignore[no-any-return]
 
 
 def jets(job: Job) -> Callable[[int], Any]:

@@ -6,6 +6,7 @@ features/<speaker>/<id>.npz
 checks.csv, checks.png   what was found in the recordings
 """
 
+import copy
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -51,6 +52,12 @@ class PreparedData:
         self.speakers: tuple[str, ...] = tuple(manifest["speakers"])
         self.symbols: tuple[str, ...] = tuple(manifest["symbols"])
         self.clips = self._read_clips(manifest["clips"])
+
+    def with_statistics(self, statistics: FeatureStatistics) -> "PreparedData":
+        """The same clips, normalized otherwise."""
+        other = copy.copy(self)
+        other.statistics = statistics
+        return other
 
     def split(self, name: str) -> list[Clip]:
         """The clips of "train", "validation" or "all"."""

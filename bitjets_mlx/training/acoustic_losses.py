@@ -29,7 +29,7 @@ class AcousticLossWeights:
     pitch: float = 0.5
     energy: float = 0.3
     forward_sum: float = 1.0
-    binarisation: float = 0.5
+    binarization: float = 0.5
 
 
 class AcousticBatch(NamedTuple):
@@ -104,11 +104,11 @@ def acoustic_loss(
     counts: Counts,
     weights: AcousticLossWeights,
     amount: Amount,
-    binarisation: mx.array,
+    binarization: mx.array,
     key: mx.array | None,
 ) -> tuple[mx.array, dict[str, mx.array]]:
     """`acoustic_loss_and_frames` without the frames."""
-    return acoustic_loss_and_frames(model, batch, alignment, counts, weights, amount, binarisation, key)[:2]
+    return acoustic_loss_and_frames(model, batch, alignment, counts, weights, amount, binarization, key)[:2]
 
 
 def acoustic_loss_and_frames(
@@ -118,10 +118,10 @@ def acoustic_loss_and_frames(
     counts: Counts,
     weights: AcousticLossWeights,
     amount: Amount,
-    binarisation: mx.array,
+    binarization: mx.array,
     key: mx.array | None,
 ) -> tuple[mx.array, dict[str, mx.array], Frames]:
-    """The weighted sum, and each loss by name. `amount` warms quantization in, `binarisation` the loss of that name.
+    """The weighted sum, and each loss by name. `amount` warms quantization in, `binarization` the loss of that name.
 
     The forward-sum loss enters through its gradient, which the host computed. Without an `alignment` it is found on the
     way, which saves a pass of the aligner and which `mx.compile` cannot do. A model whose vocoder reads states has no
@@ -151,10 +151,10 @@ def acoustic_loss_and_frames(
     }
     if model.config.mel:
         losses = _frame_losses(frames, batch, counts, frame_mask) | losses
-    total = weights.forward_sum * forward_sum + weights.binarisation * binarisation * binary
+    total = weights.forward_sum * forward_sum + weights.binarization * binarization * binary
     for name, value in losses.items():
         total = total + getattr(weights, name) * value
-    return total, losses | {"forward_sum": alignment.forward_sum / counts.utterances, "binarisation": binary}, frames
+    return total, losses | {"forward_sum": alignment.forward_sum / counts.utterances, "binarization": binary}, frames
 
 
 def _frame_losses(frames: Frames, batch: AcousticBatch, counts: Counts, frame_mask: mx.array) -> dict[str, mx.array]:

@@ -1,4 +1,4 @@
-"""The acoustic model judged on a few validation clips: the same losses, no dropout, always the same clips."""
+"""The acoustic model measured on a few validation clips: the same losses, no dropout, always the same clips."""
 
 import mlx.core as mx
 import numpy as np
@@ -22,39 +22,44 @@ from bitjets_mlx.training.acoustic_losses import (
 from bitjets_mlx.training.batches import padded_shape
 from bitjets_mlx.training.examples import CLIPS, Example, spread
 from bitjets_mlx.training.optimize import Tree, scalar
+from bitjets_mlx.voice.arrays import ternary_layers
 
 
 class AcousticValidation:
-    """A few validation clips, and what given weights make of them. Draws no random numbers."""
+    """A few validation clips, and the output of given weights. Draws no random numbers."""
 
     def __init__(self, data: PreparedData, config: AcousticConfig | CharacterConfig, clips: int = CLIPS) -> None:
         usable = [clip for clip in data.split("validation") if clip.frames >= len(clip.phonemes)]
         self.data, self.clips = data, spread(usable, data.speakers, clips)
-        self.model = build_acoustic(config, with_aligner=True)
+        self.acoustic = build_acoustic(config, with_aligner=True)
 
-    def losses(self, weights: Tree, amount: float) -> dict[str, float]:
-        """Losses by name, with `weights` quantized by `amount`; nothing where the data has no validation clips."""
+    def losses(self, weights: Tree, quantization: float) -> dict[str, float]:
+        """Losses by name, with weights quantized that far (0 to 1); nothing where there are no validation clips."""
         if not self.clips:
             return {}
-        self.model.update(weights)
-        batch, alignment = aligned(self.model, self.data, self.clips)
+        self.acoustic.update(weights)
+        batch, alignment = aligned(self.acoustic, self.data, self.clips)
         counts = Counts(*counts_of(batch))
-        how_far: Amount = None if amount == 1.0 else 0.0 if amount == 0.0 else mx.array(amount)
+        amount: Amount = None if quantization == 1.0 else 0.0 if quantization == 0.0 else mx.array(quantization)
         everything = mx.array(1.0)
         _, losses = acoustic_loss(
-            self.model, batch, alignment, counts, AcousticLossWeights(), how_far, everything, key=None
+            self.acoustic, batch, alignment, counts, AcousticLossWeights(), amount, everything, key=None
         )
         mx.eval(losses)
         return {name: scalar(value) for name, value in losses.items()}
 
     def examples(self, weights: Tree, count: int) -> list[Example]:
         """Recorded and predicted mel and the aligner's probabilities; pitch, energy and durations as recorded."""
-        self.model.update(weights)
-        return [example(self.model, self.data, clip) for clip in self.clips[:count]]
+        self.acoustic.update(weights)
+        return [example(self.acoustic, self.data, clip) for clip in self.clips[:count]]
+
+    def ternary_layers(self) -> list[str]:
+        """Names of the ternary layers."""
+        return list(ternary_layers(self.acoustic))
 
 
 def example(model: AcousticModel, data: PreparedData, clip: Clip) -> Example:
-    """What `model` makes of one clip; pitch, energy and durations as recorded, so that frames fit the recording's."""
+    """A model's output for one clip; pitch, energy and durations as recorded, so that frames fit the recording's."""
     batch, alignment = aligned(model, data, [clip])
     mask = length_mask(batch.token_lengths, batch.tokens.shape[1])  # (1, N, 1)
     frame_mask = length_mask(batch.frame_lengths, batch.mel.shape[1])  # (1, T, 1)

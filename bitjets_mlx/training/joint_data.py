@@ -19,11 +19,11 @@ class Segments(NamedTuple):
     audio: mx.array  # (B, S * 256)
 
 
-def read_sounding_clip(data: PreparedData, clip: Clip) -> Item:
+def read_clip_and_audio(data: PreparedData, clip: Clip) -> Item:
     """`read_clip`, and what the vocoder needs: F0 in log Hz, without holes, and the samples."""
     features = data.load(clip)
     samples = clip.frames * data.audio.hop
-    sound = {"sounding_f0": features.log_f0.astype(np.float32), "audio": features.audio[:samples].astype(np.float32)}
+    sound = {"audio_f0": features.log_f0.astype(np.float32), "audio": features.audio[:samples].astype(np.float32)}
     return normalized(data, clip, features) | sound
 
 
@@ -50,7 +50,7 @@ def _segment(item: Item, start: int, frames: int, hop: int) -> tuple[np.ndarray,
     part = slice(start, start + frames)
     missing = frames - len(item["voiced"][part])
     inside = np.pad(np.ones(frames - missing, np.float32), (0, missing))
-    log_f0 = np.pad(item["sounding_f0"][part], (0, missing), mode="edge")
+    log_f0 = np.pad(item["audio_f0"][part], (0, missing), mode="edge")
     voiced = np.pad(item["voiced"][part], (0, missing))
     audio = item["audio"][start * hop : (start + frames) * hop]
     return inside, log_f0, voiced, np.pad(audio, (0, frames * hop - len(audio)))

@@ -1,4 +1,4 @@
-"""What a joint update minimises (JETS, arXiv:2203.16852, section 2): from phonemes to samples in one piece.
+"""What a joint update minimizes (JETS, arXiv:2203.16852, section 2): from phonemes to samples in one piece.
 
 The decoder's frames, cut to random segments, are what the vocoder reads, and the gradients of its losses go on
 through them into the acoustic model. Durations, pitch and energy are the recorded ones, as in the acoustic stage, so
@@ -14,8 +14,9 @@ import mlx.core as mx
 
 from bitjets_mlx.acoustic.model import Frames
 from bitjets_mlx.config import AudioConfig, FeatureStatistics
+from bitjets_mlx.training.config import VocoderTraining
 from bitjets_mlx.training.joint_data import Segments
-from bitjets_mlx.training.vocoder_step import HOP, Batch, VocoderTrainingConfig, augment, generate, waveform_loss
+from bitjets_mlx.training.vocoder_step import HOP, Batch, augment, generate, waveform_loss
 from bitjets_mlx.vocoder import Vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
 
@@ -27,7 +28,7 @@ class MelScale(NamedTuple):
     deviation: mx.array
 
 
-class Heard(NamedTuple):
+class Waveforms(NamedTuple):
     """What the discriminators are given: generated and recorded samples, (B, S * 256) each, and the batch's key."""
 
     generated: mx.array
@@ -70,19 +71,19 @@ def joint_waveform_loss(
     segments: Segments,
     scale: MelScale | None,
     adversarial_weight: mx.array,
-    config: VocoderTrainingConfig,
+    config: VocoderTraining,
     key: mx.array,
-) -> tuple[mx.array, dict[str, mx.array], Heard]:
+) -> tuple[mx.array, dict[str, mx.array], Waveforms]:
     """L_G on the segments: `waveform_loss`, its parts by name, and what the discriminators will be given."""
     batch = vocoder_batch(frames, segments, scale, key)
     if scale is not None:
         batch = augment(batch, config)
-    generated = generate(vocoder, batch, 2 if config.repulsion else 1)
+    generated = generate(vocoder, batch, 2 if config.energy_distance_weight else 1)
     loss, losses = waveform_loss(generated, discriminators, batch, adversarial_weight, config)
     del losses["loss"]  # a part of the whole here
-    return loss, losses, Heard(generated[0], batch["audio"], key)
+    return loss, losses, Waveforms(generated[0], batch["audio"], key)
 
 
-def told_apart(losses: dict[str, mx.array]) -> dict[str, mx.array]:
+def renamed(losses: dict[str, mx.array]) -> dict[str, mx.array]:
     """The acoustic model's losses; that of its mel is named apart from the waveform's `mel_loss`."""
     return {"frame_mel" if name == "mel" else name: value for name, value in losses.items()}

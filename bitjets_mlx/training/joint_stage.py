@@ -1,10 +1,10 @@
-"""One update of the whole of JETS: acoustic model and vocoder together, then the discriminators.
+"""The joint stage: acoustic model and vocoder together, then the discriminators, end to end as in JETS.
 
-The acoustic half is an `AcousticStage` (its batches, alignment, optimizer and schedule), joined here by the vocoder
-and its discriminators. Of a micro-batch's shards, those of the CPU backend run side by side (`training.shards`).
+Batches and alignments are the acoustic stage's. Of a micro-batch's shards, those of the CPU backend run side by side.
 """
 
 from functools import partial
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -12,10 +12,9 @@ from mlx.utils import tree_map
 
 from bitjets_mlx.acoustic import AcousticModel, build_acoustic
 from bitjets_mlx.acoustic.model import Frames
-from bitjets_mlx.config import FeatureStatistics, JointConfig, discriminator_config
+from bitjets_mlx.config import JointConfig, discriminator_config
 from bitjets_mlx.data.prepared import PreparedData
-from bitjets_mlx.ternary.layers import Amount
-from bitjets_mlx.training.acoustic_data import AcousticReader, collate, counts_of, dealt
+from bitjets_mlx.training.acoustic_data import collate, dealt
 from bitjets_mlx.training.acoustic_losses import (
     AcousticBatch,
     Alignment,
@@ -24,15 +23,16 @@ from bitjets_mlx.training.acoustic_losses import (
     align_on_host,
     align_scores,
 )
-from bitjets_mlx.training.acoustic_stage import AcousticStage
-from bitjets_mlx.training.examples import Example
-from bitjets_mlx.training.joint_data import Segments, cut_segments, read_sounding_clip, with_places
-from bitjets_mlx.training.joint_losses import Heard, joint_waveform_loss, mel_scale, told_apart
-from bitjets_mlx.training.joint_training import JointTraining
+from bitjets_mlx.training.acoustic_stage import WARM_UPS, AcousticStage, clip_reader, quantization_amount
+from bitjets_mlx.training.config import JointWeights, TrainConfig
+from bitjets_mlx.training.joint_data import Segments, cut_segments, read_clip_and_audio, with_places
+from bitjets_mlx.training.joint_losses import MelScale, Waveforms, joint_waveform_loss, mel_scale, renamed
 from bitjets_mlx.training.joint_validation import JointValidation
-from bitjets_mlx.training.optimize import Optimizer, Tree, learning_rate, scalar, tree_add
-from bitjets_mlx.training.shards import compiled, on_cpu, seeds_for
-from bitjets_mlx.training.vocoder_step import judging_loss
+from bitjets_mlx.training.optimize import Tree
+from bitjets_mlx.training.shards import compiled, on_cpu
+from bitjets_mlx.training.trainer import DISCRIMINATORS, Line, Trainer, gradient_of
+from bitjets_mlx.training.vocoder_stage import vocoder_networks
+from bitjets_mlx.training.vocoder_step import waveform_discriminator_loss
 from bitjets_mlx.vocoder import Vocoder, build_vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
 
@@ -40,150 +40,39 @@ Losses = dict[str, mx.array]
 Shards = list[tuple[AcousticBatch, Segments]]
 
 
-class JointStage:
-    """State (both models, discriminators, three optimizers, EMA) and the update of the joint stage."""
+class JointStage(Trainer):
+    """Trains both models of a voice at once, and the vocoder's discriminators."""
 
-    def __init__(self, data: PreparedData, model: JointConfig, training: JointTraining) -> None:
-        self.training, self.model, self.hop = training, model, data.audio.hop
-        self.acoustic = AcousticStage(data, model.acoustic, training.acoustic)  # seeds the weights of everything
-        self.pool, self.group = self.acoustic.pool, self.acoustic.group
-        self.validation = JointValidation(data, model)
-        shards = [_Shard(model, training, data.statistics) for _ in range(self.pool.count)]
-        self.vocoder: Tree = shards[0].vocoder.parameters()
-        self.judges: Tree = shards[0].discriminators.parameters()
-        own = training.vocoder
-        self.optimizer = Optimizer(self.vocoder, own.betas, own.gradient_clip, own.ema)
-        self.judge_optimizer = Optimizer(self.judges, own.betas, own.gradient_clip, None)
-        reader = self.acoustic.reader
-        size, accumulate = training.acoustic.batch_size, training.acoustic.accumulate
-        self.reader = AcousticReader(
-            data, reader.plan, reader.clips, self.group.rank(), size, accumulate, read_sounding_clip
-        )
-        self._gradients = {
-            (kind, adversarial): [compiled(partial(shard.gradients, kind, adversarial)) for shard in shards]
-            for kind in ("none", "blend", "full")
+    def __init__(self, data: PreparedData, config: TrainConfig) -> None:
+        self.acoustic = AcousticStage(data, config)  # seeds the weights of everything
+        super().__init__(config, JointValidation(data, config.joint_model), self.acoustic.pool)
+        scale = mel_scale(data.statistics) if config.joint_model.acoustic.mel else None
+        shards = [JointShard(config, config.joint_model, scale) for _ in range(self.pool.count)]
+        networks = vocoder_networks(shards[0].vocoder, shards[0].discriminators, config)
+        self.networks = self.acoustic.networks | networks
+        self.reader = clip_reader(data, config, self.group, read=read_clip_and_audio)
+        self.hop = data.audio.hop
+        self.functions = {
+            (warm_up, adversarial): [compiled(partial(shard.gradients, warm_up, adversarial)) for shard in shards]
+            for warm_up in WARM_UPS
             for adversarial in (False, True)
         }
-        self._judging = [compiled(shard.judge_gradients) for shard in shards]
+        self.discriminator_functions = [gradient_of(shard.discriminator_loss) for shard in shards]
 
-    # -- state ---------------------------------------------------------------------------------------------------
-
-    def parts(self) -> dict[str, Tree]:
-        """Everything a checkpoint must hold."""
-        return {
-            "model": {"acoustic": self.acoustic.parameters, "vocoder": self.vocoder},
-            "ema": {"acoustic": self.acoustic.optimizer.ema, "vocoder": self.optimizer.ema},
-            "acoustic_optimizer": self.acoustic.optimizer.state,
-            "vocoder_optimizer": self.optimizer.state,
-            "discriminators": self.judges,
-            "discriminator_optimizer": self.judge_optimizer.state,
-        }
-
-    def load_parts(self, parts: dict[str, Tree]) -> None:
-        """Take up the state of a checkpoint."""
-        self.acoustic.parameters, self.vocoder = parts["model"]["acoustic"], parts["model"]["vocoder"]
-        self.acoustic.optimizer.ema, self.optimizer.ema = parts["ema"]["acoustic"], parts["ema"]["vocoder"]
-        self.acoustic.optimizer.state = parts["acoustic_optimizer"]
-        self.optimizer.state = parts["vocoder_optimizer"]
-        self.judges, self.judge_optimizer.state = parts["discriminators"], parts["discriminator_optimizer"]
-
-    def start_from(self, weights: Tree) -> None:
-        """Begin a new training with these weights of both models."""
-        self.acoustic.start_from(weights["acoustic"])
-        self.vocoder = self.optimizer.ema = weights["vocoder"]
-
-    # -- validation ----------------------------------------------------------------------------------------------
-
-    def validate(self, update: int) -> dict[str, float]:
-        """Losses of the averaged weights on a few validation clips after `update` updates."""
-        return self.validation.losses(self.parts()["ema"], self.training.acoustic.quantization(update))
-
-    def examples(self, count: int) -> list[Example]:
-        """What the averaged weights make of validation clips."""
-        return self.validation.examples(self.parts()["ema"], count)
-
-    def ternary_weights(self) -> dict[str, mx.array]:
-        """The latent weights of every ternary layer, by its name."""
-        return self.acoustic.ternary_weights()
-
-    # -- one update ----------------------------------------------------------------------------------------------
-
-    def update(self, number: int) -> dict[str, float]:
-        """Update number `number`, counted from 0; returns the losses and what the log should show."""
-        own = self.training.vocoder
-        micro_batches = self.micro_batches(number)
-        rates = [
-            learning_rate(number, own.updates, peak, own.warm_up, own.hold, own.final_rate)
-            for peak in (own.learning_rate, own.discriminator_learning_rate)
-        ]
-        # Generator: acoustic model and vocoder. It goes before the discriminators, as in ESPnet, which then judge
-        # what this very update has said, so that nothing is said twice.
-        gradients, losses, heard = self.gradients(number, micro_batches)
-        metrics = self.acoustic.step(number, gradients["acoustic"])
-        self.vocoder, norm = self.optimizer.step(
-            self.vocoder, gradients["vocoder"], number + 1, rates[0], own.weight_decay
-        )
-        # Discriminators
-        if own.adversarial(number) > 0.0:
-            gradients, judged = self.judge_gradients(heard)
-            self.judges, _ = self.judge_optimizer.step(self.judges, gradients, number + 1, rates[1], own.weight_decay)
+    def update(self, number: int) -> Line:
+        """The models' step, then the discriminators', as in ESPnet: what they see this very update has generated."""
+        gradients, losses, waveforms = self.gradients(number, self.read(number))
+        found = self.acoustic.step(number, gradients["acoustic"])
+        vocoder = self.networks["vocoder"].step(number, gradients["vocoder"])
+        if self.config.adversarial(number) > 0.0:
+            gradients, judged = self.discriminator_gradients(waveforms)
+            self.networks[DISCRIMINATORS].step(number, gradients)
             losses |= judged
-        metrics |= {"vocoder_gradient_norm": norm, "vocoder_learning_rate": rates[0]}
-        skipped = max(metrics["skipped"], float(self.optimizer.skipped + self.judge_optimizer.skipped > 0))
-        return losses | metrics | {"skipped": skipped}
+        return losses | found | {f"vocoder_{name}": value for name, value in vocoder.items()} | self.skipped()
 
-    def gradients(self, number: int, micro_batches: list[Shards]) -> tuple[Tree, dict[str, float], list[list[Heard]]]:
-        """Gradients of both models and losses over all micro-batches and processes, and the sounds of each shard."""
-        acoustic, weight = self.training.acoustic, self.training.vocoder.adversarial(number)
-        amount = acoustic.quantization(number)
-        kind = "none" if amount == 0.0 else "full" if amount == 1.0 else "blend"
-        binarisation = float(number / acoustic.updates >= acoustic.binarise_from)
-        total = mx.stack([counts_of(batch) for shards in micro_batches for batch, _ in shards]).sum(axis=0)  # (4,)
-        counts = Counts(*mx.distributed.all_sum(total, group=self.group))
-        scalars = [mx.array(value) for value in (amount, binarisation, weight, self._share())]
-        state = ({"acoustic": self.acoustic.parameters, "vocoder": self.vocoder}, self.judges)
-        gradients: Tree = None
-        metrics: Tree = None
-        heard: list[list[Heard]] = []
-        for index, shards in enumerate(micro_batches):
-            alignments = self.acoustic.align([batch for batch, _ in shards])
-            seeds = seeds_for(self.training.acoustic.seed, number, index, self.group.rank(), count=len(shards))
-            given = [
-                (*state, batch, segments, alignment, counts, *scalars, mx.random.key(seed))
-                for (batch, segments), alignment, seed in zip(shards, alignments, seeds, strict=True)
-            ]
-            results = self.pool.run(self._gradients[kind, weight > 0.0], given)
-            heard.append([Heard(*sounds) for _, _, sounds in results])
-            for more, losses, _ in results:
-                gradients, metrics = tree_add(gradients, more), tree_add(metrics, losses)
-            mx.eval(gradients, metrics)
-        gradients, metrics = self._all_sum((gradients, metrics))
-        return gradients, {name: scalar(value) for name, value in metrics.items()}, heard
-
-    def judge_gradients(self, heard: list[list[Heard]]) -> tuple[Tree, dict[str, float]]:
-        """Gradients of the discriminators and their loss, on the sounds of all micro-batches and processes."""
-        gradients: Tree = None
-        metrics: Tree = None
-        for sounds in heard:
-            given = [(self.judges, sound, mx.array(self._share())) for sound in sounds]
-            for more, losses in self.pool.run(self._judging, given):
-                gradients, metrics = tree_add(gradients, more), tree_add(metrics, losses)
-            mx.eval(gradients, metrics)
-        gradients, metrics = self._all_sum((gradients, metrics))
-        return gradients, {name: scalar(value) for name, value in metrics.items()}
-
-    def _share(self) -> float:
-        """Of a shard in the whole update: losses of segments, all of one length, are means over a shard."""
-        return 1.0 / (self.training.acoustic.accumulate * self.pool.count * self.group.size())
-
-    def _all_sum(self, trees: Tree) -> Tree:
-        return tree_map(partial(mx.distributed.all_sum, group=self.group), trees) if self.group.size() > 1 else trees
-
-    # -- batches -------------------------------------------------------------------------------------------------
-
-    def micro_batches(self, number: int) -> list[Shards]:
-        """Update number `number`'s micro-batches, cut into shards, and the segment of each clip that will sound."""
-        frames = self.training.vocoder.segment_frames
+    def read(self, number: int) -> list[Shards]:
+        """The shards of every micro-batch of an update, and the segment of each clip that is generated."""
+        frames = self.config.vocoder_training.segment_frames
         return [
             [
                 (collate(shard, None if on_cpu() else shape), cut_segments(shard, frames, self.hop))
@@ -194,90 +83,112 @@ class JointStage:
 
     def _places(self, number: int, micro: int) -> np.ndarray:
         """Where the segments of this process's clips begin, (batch_size,), 0 to 1; drawn for all processes at once."""
-        seed, size = self.training.acoustic.seed, self.training.acoustic.batch_size
+        seed, size = self.config.seed, self.config.batch_size
         places = np.random.default_rng((seed, number, micro)).random(size * self.group.size())
         return places[self.group.rank() * size : (self.group.rank() + 1) * size]
 
+    def gradients(self, number: int, micro_batches: list[Shards]) -> tuple[Tree, Line, list[list[Waveforms]]]:
+        """Gradients of both models and losses over all micro-batches and processes, and the waveforms of each shard."""
+        weight = self.config.adversarial(number)
+        parameters = {name: self.networks[name].parameters for name in ("acoustic", "vocoder")}
+        state = (parameters, self.networks[DISCRIMINATORS].parameters, mx.array(weight), mx.array(self.fraction))
+        inputs = self.acoustic.inputs(number, [[batch for batch, _ in shards] for shards in micro_batches])
+        arguments = (
+            [(*state, segments, *own) for (_, segments), own in zip(shards, given, strict=True)]
+            for shards, given in zip(micro_batches, inputs, strict=True)
+        )
+        functions = self.functions[self.acoustic.warm_up(number), weight > 0.0]
+        gradients, losses, waveforms = self.gradients_of(functions, arguments)
+        return gradients, losses, [[Waveforms(*one) for one in shards] for shards in waveforms]
 
-class _Shard:
+    def discriminator_gradients(self, waveforms: list[list[Waveforms]]) -> tuple[Tree, Line]:
+        """Gradients of the discriminators and their loss, on the waveforms of all micro-batches and processes."""
+        parameters, fraction = self.networks[DISCRIMINATORS].parameters, mx.array(self.fraction)
+        arguments = ([(parameters, one, fraction) for one in shards] for shards in waveforms)
+        return self.gradients_of(self.discriminator_functions, arguments)[:2]
+
+
+class JointShard:
     """One shard's own modules: `Module.update` changes them, so threads cannot share them."""
 
-    def __init__(self, model: JointConfig, training: JointTraining, statistics: FeatureStatistics) -> None:
-        dtype = mx.bfloat16 if training.acoustic.bf16 else mx.float32
+    def __init__(self, config: TrainConfig, model: JointConfig, scale: MelScale | None) -> None:
+        dtype = mx.bfloat16 if config.acoustic_training.bf16 else mx.float32
         self.acoustic: AcousticModel = build_acoustic(model.acoustic, with_aligner=True, dtype=dtype)
         self.vocoder: Vocoder = build_vocoder(model.vocoder)
-        self.discriminators = Discriminators(discriminator_config(training.vocoder.discriminators))
-        self.weights, self.config = training.acoustic_weights(), training.vocoder
-        self.scale = mel_scale(statistics) if model.acoustic.mel else None
+        self.discriminators = Discriminators(discriminator_config(config.vocoder_training.discriminators))
+        self.scale, self.config, self.weights = (
+            scale,
+            config.vocoder_training,
+            (config.joint or JointWeights()).acoustic(),
+        )
 
     def gradients(
         self,
-        kind: str,
+        warm_up: str,
         adversarial: bool,
         parameters: Tree,
         judges: Tree,
-        batch: AcousticBatch,
+        adversarial_weight: mx.array,
+        fraction: mx.array,
         segments: Segments,
+        batch: AcousticBatch,
         alignment: Alignment | None,
         counts: Counts,
-        amount: mx.array,
-        binarisation: mx.array,
-        adversarial_weight: mx.array,
-        share: mx.array,
+        quantization: mx.array,
+        binarization: mx.array,
         key: mx.array,
-    ) -> tuple[Tree, Losses, Heard]:
+    ) -> tuple[Tree, Losses, Waveforms]:
         """Gradients of both models, their losses, and what was generated.
 
-        `kind` says how far quantization is warmed in, `adversarial` whether the discriminators take part, `share` is
-        this shard's in the means over segments.
+        `warm_up` is that of quantization, `adversarial` says whether the discriminators take part, `fraction` is this
+        shard's in the means over segments.
         """
-        how_far: Amount = 0.0 if kind == "none" else None if kind == "full" else amount
+        amount = quantization_amount(warm_up, quantization)
         acoustic_key, vocoder_key = mx.random.split(key)
         self.discriminators.update(judges)
-
         self.acoustic.update(parameters["acoustic"])
         clips, numbers = AcousticBatch(*batch), Counts(*counts)
         found = Alignment(*alignment) if alignment else align_on_host(clips, *align_scores(self.acoustic, clips))
 
-        def speak(acoustic: Tree) -> tuple[mx.array, Losses, Frames]:
+        def predict(acoustic: Tree) -> tuple[mx.array, Losses, Frames]:
             self.acoustic.update(acoustic)
             return acoustic_loss_and_frames(
-                self.acoustic, clips, found, numbers, self.weights, how_far, binarisation, acoustic_key
+                self.acoustic, clips, found, numbers, self.weights, amount, binarization, acoustic_key
             )
 
-        def sound(read: mx.array, vocoder: Tree) -> tuple[mx.array, Losses, Heard]:
+        def generate(mel: mx.array, vocoder: Tree) -> tuple[mx.array, Losses, Waveforms]:
             self.vocoder.update(vocoder)
-            judge = self.discriminators if adversarial else None
-            said = frames._replace(mel=read)
+            judge, own = self.discriminators if adversarial else None, frames._replace(mel=mel)
             return joint_waveform_loss(
-                self.vocoder, judge, said, Segments(*segments), self.scale, adversarial_weight, self.config, vocoder_key
+                self.vocoder, judge, own, Segments(*segments), self.scale, adversarial_weight, self.config, vocoder_key
             )
 
         def loss(acoustic: Tree) -> tuple[mx.array, Losses]:
-            own, losses, frames = speak(acoustic)
-            return own + share * mx.sum(frames.mel * of_frames), losses  # the chain rule
+            own, losses, frames = predict(acoustic)
+            return own + fraction * mx.sum(frames.mel * of_frames), losses  # the chain rule
 
         # The waveform's gradients are made apart, up to the frames. C kernels on the acoustic model's way back evaluate
         # what comes to them while the graph around is still whole: with the discriminators in it, nothing of theirs
         # could be freed before the end (18 GB for two segments). The price is that model's forward pass once more.
-        frames = speak(parameters["acoustic"])[2]
-        (_, heard_losses, heard), gradients = mx.value_and_grad(sound, (0, 1))(frames.mel, parameters["vocoder"])
+        frames = predict(parameters["acoustic"])[2]
+        (_, waveform_losses, waveforms), gradients = mx.value_and_grad(generate, (0, 1))(
+            frames.mel, parameters["vocoder"]
+        )
         if alignment is None:  # nothing is compiled
-            mx.eval(heard_losses, heard, gradients)
+            mx.eval(waveform_losses, waveforms, gradients)
         of_frames, of_vocoder = gradients
         (_, losses), of_acoustic = mx.value_and_grad(loss)(parameters["acoustic"])
-        shared, of_vocoder = tree_map(lambda value: share * value, (heard_losses, of_vocoder))
-        return {"acoustic": of_acoustic, "vocoder": of_vocoder}, shared | told_apart(losses), heard
+        shared, of_vocoder = _scaled(waveform_losses, fraction), _scaled(of_vocoder, fraction)
+        return {"acoustic": of_acoustic, "vocoder": of_vocoder}, shared | renamed(losses), waveforms
 
-    def judge_gradients(self, judges: Tree, heard: Heard, share: mx.array) -> tuple[Tree, Losses]:
-        """Gradients of the discriminators' loss on one shard's sounds."""
-        sounds = Heard(*heard)
-        batch = {"audio": sounds.recorded, "key": sounds.key}
+    def discriminator_loss(self, judges: Tree, waveforms: Any, fraction: mx.array) -> tuple[mx.array, Losses]:
+        """The discriminators' loss on one shard's waveforms."""
+        own = Waveforms(*waveforms)
+        self.discriminators.update(judges)
+        batch = {"audio": own.recorded, "key": own.key}
+        total, losses = waveform_discriminator_loss(self.discriminators, own.generated, batch, self.config)
+        return fraction * total, _scaled(losses, fraction)
 
-        def loss(judges: Tree) -> tuple[mx.array, Losses]:
-            self.discriminators.update(judges)
-            total, losses = judging_loss(self.discriminators, sounds.generated, batch, self.config)
-            return share * total, {name: share * value for name, value in losses.items()}
 
-        (_, losses), gradients = mx.value_and_grad(loss)(judges)
-        return gradients, losses
+def _scaled(tree: Tree, by: mx.array) -> Tree:
+    return tree_map(lambda value: by * value, tree)

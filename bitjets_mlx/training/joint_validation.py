@@ -1,4 +1,4 @@
-"""Both models of a joint training judged on a few validation clips: always the same clips, segments and noise."""
+"""Both models of a joint training measured on a few validation clips: always the same clips, segments and noise."""
 
 import mlx.core as mx
 import numpy as np
@@ -19,19 +19,20 @@ from bitjets_mlx.training.acoustic_losses import (
 )
 from bitjets_mlx.training.acoustic_validation import aligned
 from bitjets_mlx.training.examples import CLIPS, Example, spread
-from bitjets_mlx.training.joint_data import read_sounding_clip, segments_at
-from bitjets_mlx.training.joint_losses import mel_scale, told_apart, vocoder_batch
+from bitjets_mlx.training.joint_data import read_clip_and_audio, segments_at
+from bitjets_mlx.training.joint_losses import mel_scale, renamed, vocoder_batch
 from bitjets_mlx.training.optimize import Tree, scalar
 from bitjets_mlx.training.vocoder_losses import full_band_mel_loss, spectra, spectral_losses
 from bitjets_mlx.training.vocoder_step import generate
 from bitjets_mlx.vocoder import build_vocoder
+from bitjets_mlx.voice.arrays import ternary_layers
 
 SEGMENT = 128  # frames of each clip that the waveform's losses look at
 KEY = 0
 
 
 class JointValidation:
-    """A few validation clips, and what given weights of both models make of them."""
+    """A few validation clips, and the output of given weights of both models."""
 
     def __init__(self, data: PreparedData, model: JointConfig, clips: int = CLIPS) -> None:
         usable = [clip for clip in data.split("validation") if clip.frames >= len(clip.phonemes)]
@@ -40,24 +41,24 @@ class JointValidation:
         self.vocoder.eval()
         self.scale = mel_scale(data.statistics) if model.acoustic.mel else None
 
-    def losses(self, weights: Tree, amount: float) -> dict[str, float]:
-        """Losses by name, with acoustic weights quantized by `amount`; nothing where there are no validation clips."""
+    def losses(self, weights: Tree, quantization: float) -> dict[str, float]:
+        """Losses by name, with acoustic weights quantized that far; nothing where there are no validation clips."""
         if not self.clips:
             return {}
         self._take_up(weights)
         batch, alignment = aligned(self.acoustic, self.data, self.clips)
-        how_far: Amount = None if amount == 1.0 else 0.0 if amount == 0.0 else mx.array(amount)
+        amount: Amount = None if quantization == 1.0 else 0.0 if quantization == 0.0 else mx.array(quantization)
         counts, everything = Counts(*counts_of(batch)), mx.array(1.0)
         _, losses, frames = acoustic_loss_and_frames(
-            self.acoustic, batch, alignment, counts, AcousticLossWeights(), how_far, everything, key=None
+            self.acoustic, batch, alignment, counts, AcousticLossWeights(), amount, everything, key=None
         )
-        found = {name: scalar(value) for name, value in told_apart(losses).items()}
+        found = {name: scalar(value) for name, value in renamed(losses).items()}
         return self._waveform_losses(frames) | found
 
     def _waveform_losses(self, frames: Frames) -> dict[str, float]:
         """Spectral losses of the middle of every clip."""
         starts = [max(clip.frames - SEGMENT, 0) // 2 for clip in self.clips]
-        audio, generated = self._sound(self.clips, frames, starts, SEGMENT)
+        audio, generated = self._waveforms(self.clips, frames, starts, SEGMENT)
         stft_loss, mel_loss = spectral_losses(spectra(generated), spectra(audio))
         if isinstance(self.vocoder.config, HifiganConfig):  # as it is trained
             mel_loss = full_band_mel_loss(generated, audio)
@@ -76,7 +77,7 @@ class JointValidation:
         variance = recorded_variance(batch, alignment)
         frames = self.acoustic.decode(states, variance, alignment.durations, mask, frame_mask)
         scores, _ = align_scores(self.acoustic, batch)
-        _, audio = self._sound([clip], frames, [0], clip.frames)  # (1, T * 256)
+        _, audio = self._waveforms([clip], frames, [0], clip.frames)  # (1, T * 256)
         return Example(
             f"{clip.speaker}/{clip.id}",
             self.data.load(clip).mel,
@@ -86,13 +87,19 @@ class JointValidation:
             np.array(audio[0]),
         )
 
+    def ternary_layers(self) -> list[str]:
+        """Names of the acoustic model's ternary layers."""
+        return list(ternary_layers(self.acoustic))
+
     def _take_up(self, weights: Tree) -> None:
         self.acoustic.update(weights["acoustic"])
         self.vocoder.update(weights["vocoder"])
 
-    def _sound(self, clips: list[Clip], frames: Frames, starts: list[int], length: int) -> tuple[mx.array, mx.array]:
+    def _waveforms(
+        self, clips: list[Clip], frames: Frames, starts: list[int], length: int
+    ) -> tuple[mx.array, mx.array]:
         """Recorded and generated samples (B, length * 256) of a stretch of every clip."""
-        items = [read_sounding_clip(self.data, clip) for clip in clips]
+        items = [read_clip_and_audio(self.data, clip) for clip in clips]
         segments = segments_at(items, starts, length, self.data.audio.hop)
         batch = vocoder_batch(frames, segments, self.scale, mx.random.key(KEY))
         return segments.audio, generate(self.vocoder, batch)[0]

@@ -14,20 +14,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import mlx.core as mx
+from tqdm import tqdm
 
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.files import atomic_write_bytes
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint, save_checkpoint
-from bitjets_mlx.training.examples import Example
-from bitjets_mlx.training.progress import ProgressBar
+from bitjets_mlx.training.config import Count, setting
+from bitjets_mlx.training.runs import read_log
 
 CACHE_LIMIT = 2 << 30  # bytes that MLX may keep for reuse; unbounded it grows with every new shape
+LOSSES_SHOWN = 8
+QUIET_SECONDS = 30.0  # between lines of progress where the output is not a terminal
 
 Line = dict[str, float]
 
 
 class Stage(Protocol):
-    """What the loop and its observers need of a stage."""
+    """What the loop needs of a `Trainer`."""
 
     def parts(self) -> dict[str, Any]: ...
 
@@ -37,19 +40,15 @@ class Stage(Protocol):
 
     def validate(self, update: int) -> Line: ...
 
-    def examples(self, count: int) -> list[Example]: ...
-
-    def ternary_weights(self) -> dict[str, mx.array]: ...
-
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How long, and how often to log, validate and save, in updates."""
+    """How long, and how often to log, validate and save, in updates; these may change when resuming."""
 
     updates: int
-    log_every: int = 50
-    save_every: int = 200
-    validate_every: int = 200
+    log_every: Count = setting(50, "updates for each line in RUN/log.jsonl")
+    save_every: Count = setting(200, "updates for each checkpoint")
+    validate_every: Count = setting(200, "updates for each validation")
 
 
 def train(
@@ -61,8 +60,8 @@ def train(
 ) -> None:
     """Run `stage` up to `config.updates`, from the newest whole checkpoint where `resume` says so.
 
-    `observe(update, line)` is called with every line that was logged (wandb, for one). Process 0 writes; the others
-    only compute.
+    `observe` is called with every line of the log as it is written. Of several processes all update, and the first
+    one logs and saves. BitjetsError where the training diverges.
     """
     mx.set_cache_limit(CACHE_LIMIT)
     start = _resume(stage, run) if resume else 0
@@ -70,23 +69,33 @@ def train(
         for number in range(start, config.updates):
             _guarded(stage, number)
         return
-    log = run / "log.jsonl"
-    _cut_log(log, start)
-    averages, bar = Averages(), ProgressBar(start, config.updates)
-    for number in range(start, config.updates):
-        averages.add(_guarded(stage, number))
-        done = number + 1
-        bar.show(done, averages.means())
-        if _due(done, config.validate_every, config):
-            averages.validation = {f"validation_{name}": value for name, value in stage.validate(done).items()}
-        if averages.validation or _due(done, config.log_every, config):
-            line = {"update": done} | averages.line()
-            _append(log, line)
-            observe(done, line)
-            averages = Averages()
-        if _due(done, config.save_every, config):
-            save_checkpoint(run, done, stage.parts())
-    bar.close()
+    _cut_log(run, start)
+    averages = Averages()
+    with _progress(start, config.updates) as bar:
+        for number in range(start, config.updates):
+            averages.add(_guarded(stage, number))
+            done = number + 1
+            _show(bar, averages)
+            if _due(done, config.validate_every, config):
+                averages.validation = {f"validation_{name}": value for name, value in stage.validate(done).items()}
+            if averages.validation or _due(done, config.log_every, config):
+                line = {"update": done} | averages.line()
+                _append(run / "log.jsonl", line)
+                observe(done, line)
+                averages = Averages()
+            if _due(done, config.save_every, config):
+                save_checkpoint(run, done, stage.parts())
+
+
+def _progress(start: int, updates: int) -> "tqdm[Any]":
+    interval = 0.1 if sys.stderr.isatty() else QUIET_SECONDS
+    return tqdm(initial=start, total=updates, unit="update", mininterval=interval, dynamic_ncols=True)
+
+
+def _show(bar: "tqdm[Any]", averages: "Averages") -> None:
+    losses = list(averages.means().items())[:LOSSES_SHOWN]
+    bar.set_postfix_str(" ".join(f"{name} {value:.3g}" for name, value in losses), refresh=False)
+    bar.update()
 
 
 class Averages:
@@ -142,18 +151,11 @@ def _resume(stage: Stage, run: Path) -> int:
     return update
 
 
-def _cut_log(path: Path, start: int) -> None:
+def _cut_log(run: Path, start: int) -> None:
     """Drop lines that a killed run logged after its last checkpoint, and a half-written last one."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["update"] <= start:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue
-    atomic_write_bytes(path, "".join(line + "\n" for line in kept).encode())
+    if (run / "log.jsonl").exists():
+        kept = [json.dumps(line) + "\n" for line in read_log(run) if line["update"] <= start]
+        atomic_write_bytes(run / "log.jsonl", "".join(kept).encode())
 
 
 def _append(path: Path, line: Line) -> None:

@@ -1,65 +1,56 @@
-"""A run's folder: its configuration on disk, and the weights of its newest checkpoint."""
+"""A run's folder: config.json, log.jsonl, and the weights of its newest checkpoint."""
 
+import dataclasses
 import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bitjets_mlx.config import AudioConfig, FeatureStatistics, from_json
+from bitjets_mlx.checked import from_json, to_json
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.files import atomic_write_bytes
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
+from bitjets_mlx.training.config import SHARED, AcousticTraining, TrainConfig, VocoderTraining
 from bitjets_mlx.training.optimize import leaves
 
-FORMAT = 1
 
-
-@dataclass(frozen=True)
-class RunConfig:
-    """RUN/config.json: the stage, its model and hyper-parameters, and what the data said of itself.
-
-    `init`, `init_acoustic` and `init_vocoder` are what the options of these names named; `clips_sha256` recognizes the
-    prepared data wherever it lies.
-    """
-
-    stage: str
-    data: str
-    model: dict[str, Any]
-    training: dict[str, Any]
-    audio: AudioConfig
-    statistics: FeatureStatistics
-    speakers: tuple[str, ...]
-    symbols: tuple[str, ...]
-    format: int = FORMAT
-    init: str = ""
-    clips_sha256: str = ""
-    init_acoustic: str = ""
-    init_vocoder: str = ""
-
-
-def save_run_config(run: Path, config: RunConfig) -> None:
+def save_run_config(run: Path, config: TrainConfig) -> None:
     """Write RUN/config.json."""
     run.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(run / "config.json", (json.dumps(asdict(config), indent=1) + "\n").encode())
+    atomic_write_bytes(run / "config.json", (json.dumps(to_json(config), indent=1) + "\n").encode())
 
 
-def load_run_config(run: Path) -> RunConfig:
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a training run."""
+    try:
+        return "stage" in json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def load_run_config(run: Path) -> TrainConfig:
     """Read RUN/config.json; BitjetsError where there is none or it is damaged."""
     path = run / "config.json"
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:
-        raise BitjetsError(f"{run} is no training run (no config.json): give the --out of a training.") from None
+        raise BitjetsError(f"{run} is not a training run (no config.json): give the --out of a training.") from None
     except (OSError, ValueError) as error:
         raise BitjetsError(f"{path} cannot be read ({error}): the run is damaged.") from None
-    if not isinstance(values, dict):
-        raise BitjetsError(f"{path} is no JSON object: the run is damaged.")
-    values["audio"] = from_json(AudioConfig, values.get("audio"))
-    values["statistics"] = from_json(FeatureStatistics, values.get("statistics"))
-    loaded = from_json(RunConfig, values)
-    if loaded.format != FORMAT:
-        raise BitjetsError(f"{path} has format {loaded.format}, this version reads {FORMAT}.")
-    return loaded
+    return from_json(TrainConfig, values, str(path))
+
+
+def summary(config: TrainConfig, half: str) -> dict[str, Any]:
+    """How one half was trained, for a voice's config.json; where other models lay concerns nobody else."""
+    own: AcousticTraining | VocoderTraining
+    if half == "acoustic":
+        own = config.acoustic_training
+    else:
+        forced = Path(config.vocoder_training.teacher_forced).name
+        own = dataclasses.replace(config.vocoder_training, teacher_forced=forced)
+    return {name: getattr(config, name) for name in SHARED} | to_json(own)
+
+
+# -- checkpoints ---------------------------------------------------------------------------------------------------
 
 
 def run_weights(run: Path, part: str = "ema") -> tuple[int, dict[str, Any]]:
@@ -81,3 +72,29 @@ def check_same_shapes(expected: Any, given: Any, source: str) -> None:
     if different:
         shown = ", ".join(f"{name} {have.get(name)} instead of {want.get(name)}" for name in different[:4])
         raise BitjetsError(f"{source} does not fit this model ({len(different)} tensors differ: {shown}).")
+
+
+# -- the log -------------------------------------------------------------------------------------------------------
+
+
+def read_log(run: Path) -> list[dict[str, float]]:
+    """The lines of RUN/log.jsonl; a half-written one is passed over."""
+    path, lines = run / "log.jsonl", []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("update"), int):
+            lines.append(line)
+    return lines
+
+
+def hours(run: Path, updates: int) -> float | None:
+    """What the first `updates` of a run took; None where it has no log."""
+    seconds, before, lines = 0.0, 0, read_log(run)
+    for line in lines:
+        if before < line["update"] <= updates:
+            seconds += (line["update"] - before) * line.get("seconds_per_update", 0.0)
+            before = int(line["update"])
+    return seconds / 3600 if lines else None

@@ -4,6 +4,7 @@ Multi-resolution STFT loss: Parallel WaveGAN (Yamamoto et al. 2020, section 3.1)
 feature matching losses: HiFi-GAN (Kong et al. 2020, section 2.4).
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import mlx.core as mx
@@ -30,41 +31,53 @@ def log_magnitude_distance(generated: mx.array, real: mx.array) -> mx.array:
     return mx.mean(mx.abs(mx.log(mx.maximum(generated, floor)) - mx.log(mx.maximum(real, floor))))
 
 
+def mel_distance(generated: mx.array, real: mx.array, config: AudioConfig) -> mx.array:
+    """Mean absolute difference of the log mels of two magnitude spectrograms (B, T, F); a scalar."""
+    return mx.mean(mx.abs(magnitude_to_log_mel(generated, config) - magnitude_to_log_mel(real, config)))
+
+
 def spectra(audio: mx.array) -> list[mx.array]:
     """Magnitude spectrograms at the four resolutions: (B, S) -> 4 x (B, S / hop, n_fft / 2 + 1)."""
     return [magnitude(audio, n_fft, hop) for n_fft, hop in RESOLUTIONS]
 
 
 def spectral_losses(
-    generated: list[mx.array], real: list[mx.array], reference: list[mx.array] | None = None
+    generated: list[mx.array],
+    real: list[mx.array],
+    reference: list[mx.array] | None = None,
+    mel_loss_kind: str = "single",
 ) -> tuple[mx.array, mx.array]:
     """Multi-resolution STFT loss and mel loss of two sounds' `spectra`: 2 scalars.
 
     The first is spectral convergence + log-magnitude distance, mean over the resolutions; the second the mean
     absolute difference of the log-mel spectrograms. `reference`: whose norm the convergence is relative to, `real`
-    by default.
+    by default. `mel_loss_kind`: "single", 80 bands up to 8 kHz at the vocoder's own resolution, or "multi", the mean
+    over all four with 20 to 160 bands up to Nyquist (as in DAC, Kumar et al. 2023, section 3.5).
     """
     stft_loss, mel_loss = mx.array(0.0), mx.array(0.0)
     for (n_fft, _), ours, theirs, base in zip(RESOLUTIONS, generated, real, reference or real, strict=True):
         stft_loss = stft_loss + spectral_convergence(ours, theirs, base) + log_magnitude_distance(ours, theirs)
-        if n_fft == AudioConfig.n_fft:
-            mel_loss = mx.mean(mx.abs(magnitude_to_log_mel(ours) - magnitude_to_log_mel(theirs)))
+        if mel_loss_kind == "multi":
+            bands = dataclasses.replace(FULL_BAND, n_fft=n_fft, n_mels=n_fft * FULL_BAND.n_mels // FULL_BAND.n_fft)
+            mel_loss = mel_loss + mel_distance(ours, theirs, bands) / len(RESOLUTIONS)
+        elif n_fft == AudioConfig.n_fft:
+            mel_loss = mel_distance(ours, theirs, AudioConfig())
     return stft_loss / len(RESOLUTIONS), mel_loss
 
 
 def energy_distance_losses(
-    first: mx.array, second: mx.array, real: mx.array, repulsion: float
+    first: mx.array, second: mx.array, real: mx.array, weight: float, mel_loss_kind: str = "single"
 ) -> tuple[mx.array, mx.array]:
     """The spectral losses as a generalized energy distance (Gritsenko et al. 2020): 3 x (B, S) -> 2 scalars.
 
     first and second: what the generator made of the same features with different noise. Their mean distance to the
-    real sound, minus half `repulsion` times their distance to each other. At 1 the minimum is where the sounds
+    real sound, minus half `weight` times their distance to each other. At 1 the minimum is where the sounds
     are spread as the real ones are; at 0 it is where they are closest on average, for which pulses always beat
     noise: speech turns buzzy, and hiss too quiet.
     """
     one, other, target = spectra(first), spectra(second), spectra(real)
-    pairs = [spectral_losses(one, target), spectral_losses(other, target), spectral_losses(one, other, target)]
-    stft_loss, mel_loss = (0.5 * (a + b - repulsion * c) for a, b, c in zip(*pairs, strict=True))
+    pairs = [spectral_losses(*pair, target, mel_loss_kind) for pair in ((one, target), (other, target), (one, other))]
+    stft_loss, mel_loss = (0.5 * (a + b - weight * c) for a, b, c in zip(*pairs, strict=True))
     return stft_loss, mel_loss
 
 

@@ -1,4 +1,4 @@
-"""What a vocoder update minimises. No state and no hidden randomness: all of it comes from the batch's key.
+"""What a vocoder update minimizes. No state and no hidden randomness: all of it comes from the batch's key.
 
 A batch is a dict of arrays: mel (B, T, 80), log_f0 (B, T), voiced (B, T), audio (B, T * 256), and `key`, an
 `mx.random.key`, from which noise, phases, gains and the discriminators' crop are drawn; where clips may end within
@@ -6,12 +6,12 @@ the segment also `inside` (B, T * 256), ones up to the end and zeros beyond, whe
 """
 
 import math
-from dataclasses import dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from bitjets_mlx.config import AudioConfig
+from bitjets_mlx.training.config import VocoderTraining
 from bitjets_mlx.training.vocoder_losses import (
     discriminator_adversarial_loss,
     energy_distance_losses,
@@ -29,68 +29,7 @@ Batch = dict[str, mx.array]
 HOP = AudioConfig.hop
 
 
-@dataclass(frozen=True)
-class VocoderTrainingConfig:
-    """Hyper-parameters of vocoder training. Decibels, frames and update counts; weights multiply their loss."""
-
-    updates: int = 20000
-    batch_size: int = 8
-    accumulate: int = 4
-    seed: int = 0
-    segment_frames: int = 64
-    learning_rate: float = 1e-3
-    discriminator_learning_rate: float = 3e-4
-    betas: tuple[float, float] = (0.8, 0.99)
-    weight_decay: float = 0.01
-    warm_up: int = 100  # updates
-    hold: float = 0.3  # share of the run before the learning rates fall
-    final_rate: float = 0.05  # of the peak
-    gradient_clip: float = 5.0
-    ema: float = 0.999
-    stft_weight: float = 2.0  # 0: HiFi-GAN's mel loss alone
-    mel_weight: float = 3.0
-    repulsion: float = 0.5  # of two sounds made from the same features; 0 makes one only (see energy_distance_losses)
-    discriminators: str = "small"  # or "full": HiFi-GAN's own
-    adversarial_from: float = 1.0  # of all updates. 1: no discriminators, which bring this generator nothing here
-    adversarial_ramp: int = 300  # updates until the adversarial losses have their full weight
-    adversarial_frames: int = 32  # what the discriminators see of a segment; 0: all of it
-    adversarial_weight: float = 1.0
-    feature_weight: float = 2.0
-    acoustic: str = ""  # run or `_trainable` folder of an acoustic model whose mels half of the segments have
-    mel_blur: float = 1.0  # how far towards a blurred mel the input may move, 0 to 1
-    gain_decibels: float = 6.0  # random gain of mel and audio, so that recording levels do not matter
-    weight_bits: float = 0.0  # of the generator's weights (`vocoder.quantized`); 0 is full precision
-
-    def adversarial(self, update: int) -> float:
-        """Weight of the adversarial losses at update number `update`, 0 to 1; 0 also keeps the discriminators still."""
-        first = round(self.adversarial_from * self.updates)
-        return min(1.0, max(0.0, (update - first + 1) / self.adversarial_ramp))
-
-
-def hifigan_training() -> VocoderTrainingConfig:
-    """As HiFi-GAN was trained (arXiv:2010.05646, section 3 and config_v1.json), but for the decay of the rates.
-
-    Its learning rates fall by a thousandth an epoch, without an end; here the run's length is known.
-    """
-    return VocoderTrainingConfig(
-        batch_size=16,
-        accumulate=1,
-        segment_frames=32,
-        learning_rate=2e-4,
-        discriminator_learning_rate=2e-4,
-        warm_up=1,
-        gradient_clip=1000.0,  # against accidents only
-        stft_weight=0.0,
-        mel_weight=45.0,
-        repulsion=0.0,
-        adversarial_from=0.0,
-        adversarial_ramp=1,
-        adversarial_frames=0,
-        mel_blur=0.0,
-    )
-
-
-def augment(batch: Batch, config: VocoderTrainingConfig) -> Batch:
+def augment(batch: Batch, config: VocoderTraining) -> Batch:
     """The batch at random levels, mel and audio of each clip by the same factor, and with some mels blurred.
 
     Of the clips, half keep their mel; the others' is moved between 0 and `mel_blur` of the way to a blurred one,
@@ -101,7 +40,7 @@ def augment(batch: Batch, config: VocoderTrainingConfig) -> Batch:
     limit = config.gain_decibels * math.log(10.0) / 20.0
     gain = mx.random.uniform(-limit, limit, (size, 1), key=gain_key)  # nepers
     mel = batch["mel"]
-    if config.mel_blur and not config.acoustic:  # the real thing needs no imitation
+    if config.mel_blur and not config.teacher_forced:  # the real thing needs no imitation
         share = mx.maximum(mx.random.uniform(-1.0, 1.0, (size, 1, 1), key=blur_key), 0.0)
         mel = mel + config.mel_blur * share * (blur(mel) - mel)
     mel = mx.maximum(mel + gain[..., None], math.log(AudioConfig.log_floor))
@@ -147,11 +86,11 @@ def generator_loss(
     discriminators: Discriminators | None,
     batch: Batch,
     adversarial_weight: mx.array,
-    config: VocoderTrainingConfig,
+    config: VocoderTraining,
 ) -> tuple[mx.array, dict[str, mx.array]]:
     """`waveform_loss` of what the generator makes of an augmented batch; a scalar and its parts."""
     batch = augment(batch, config)
-    generated = generate(generator, batch, 2 if config.repulsion else 1)
+    generated = generate(generator, batch, 2 if config.energy_distance_weight else 1)
     return waveform_loss(generated, discriminators, batch, adversarial_weight, config)
 
 
@@ -160,7 +99,7 @@ def waveform_loss(
     discriminators: Discriminators | None,
     batch: Batch,
     adversarial_weight: mx.array,
-    config: VocoderTrainingConfig,
+    config: VocoderTraining,
 ) -> tuple[mx.array, dict[str, mx.array]]:
     """What a generator is judged by: spectral losses, and with discriminators LSGAN and feature matching.
 
@@ -178,32 +117,55 @@ def waveform_loss(
         extra = config.adversarial_weight * adversarial + config.feature_weight * features
         loss = loss + adversarial_weight * extra
         metrics |= {"generator_adversarial_loss": adversarial, "feature_matching_loss": features}
+        for name, members in families(discriminators).items():
+            own = generator_adversarial_loss([fake_scores[i] for i in members]) / len(members)
+            metrics[f"generator_adversarial_loss_{name}"] = own
     return loss, metrics | {"loss": loss}
 
 
-def _spectral(generated: list[mx.array], real: mx.array, config: VocoderTrainingConfig) -> dict[str, mx.array]:
-    if not config.stft_weight:
+def _spectral(generated: list[mx.array], real: mx.array, config: VocoderTraining) -> dict[str, mx.array]:
+    if not config.stft_weight and config.mel_loss == "single":
         return {"mel_loss": full_band_mel_loss(generated[0], real)}
     if len(generated) == 1:
-        stft_loss, mel_loss = spectral_losses(spectra(generated[0]), spectra(real))
+        pair = spectra(generated[0]), spectra(real)
+        stft_loss, mel_loss = spectral_losses(*pair, mel_loss_kind=config.mel_loss)
     else:
-        stft_loss, mel_loss = energy_distance_losses(generated[0], generated[1], real, config.repulsion)
+        one, other = generated
+        stft_loss, mel_loss = energy_distance_losses(one, other, real, config.energy_distance_weight, config.mel_loss)
     return {"stft_loss": stft_loss, "mel_loss": mel_loss}
 
 
 def discriminator_loss(
-    discriminators: Discriminators, generator: nn.Module, batch: Batch, config: VocoderTrainingConfig
+    discriminators: Discriminators, generator: nn.Module, batch: Batch, config: VocoderTraining
 ) -> tuple[mx.array, dict[str, mx.array]]:
     """LSGAN loss of the discriminators on real and generated audio; a scalar and its parts."""
     batch = augment(batch, config)
-    return judging_loss(discriminators, generate(generator, batch)[0], batch, config)
+    return waveform_discriminator_loss(discriminators, generate(generator, batch)[0], batch, config)
 
 
-def judging_loss(
-    discriminators: Discriminators, generated: mx.array, batch: Batch, config: VocoderTrainingConfig
+def waveform_discriminator_loss(
+    discriminators: Discriminators, generated: mx.array, batch: Batch, config: VocoderTraining
 ) -> tuple[mx.array, dict[str, mx.array]]:
-    """LSGAN loss of the discriminators on a batch's audio and what was generated for it, (B, T * 256)."""
+    """LSGAN loss of the discriminators on a batch's audio and what was generated for it, (B, T * 256).
+
+    Its parts: the sum, and for each family of discriminators the mean of its members, 0.5 at chance.
+    """
     fake_scores, _ = discriminators(crop(mx.stop_gradient(generated), batch, config.adversarial_frames))
     real_scores, _ = discriminators(crop(batch["audio"], batch, config.adversarial_frames))
     loss = discriminator_adversarial_loss(real_scores, fake_scores)
-    return loss, {"discriminator_loss": loss}
+    parts = {
+        f"discriminator_loss_{name}": discriminator_adversarial_loss(
+            [real_scores[i] for i in members], [fake_scores[i] for i in members]
+        )
+        / len(members)
+        for name, members in families(discriminators).items()
+    }
+    return loss, {"discriminator_loss": loss} | parts
+
+
+def families(discriminators: Discriminators) -> dict[str, list[int]]:
+    """Which members are of which kind: band, period, scale, ..."""
+    found: dict[str, list[int]] = {}
+    for index, member in enumerate(discriminators.members):
+        found.setdefault(type(member).__name__.removesuffix("Discriminator").lower(), []).append(index)
+    return found

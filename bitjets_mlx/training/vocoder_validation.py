@@ -1,6 +1,6 @@
-"""A vocoder judged on a few validation clips by copy synthesis: spectral losses, always the same clips and noise."""
+"""A vocoder measured on a few validation clips by copy synthesis: spectral losses, always the same clips and noise."""
 
-import math
+from collections.abc import Callable
 
 import mlx.core as mx
 import numpy as np
@@ -12,25 +12,34 @@ from bitjets_mlx.training.examples import CLIPS, Example, spread
 from bitjets_mlx.training.optimize import Tree, scalar
 from bitjets_mlx.training.vocoder_losses import full_band_mel_loss, spectra, spectral_losses
 from bitjets_mlx.vocoder import build_vocoder
+from bitjets_mlx.vocoder.quantized import quantized
 
 SEGMENT = 128  # frames of each clip that the losses look at
 LONGEST = 400  # frames of an example
 
+Measure = Callable[[list[np.ndarray], list[np.ndarray]], dict[str, float]]  # of recorded and copied samples (S,) each
+
 
 class VocoderValidation:
-    """A few validation clips, and what given weights make of them. The noise is that of seed 0."""
+    """A few validation clips, and the copy synthesis of given weights. The noise is that of seed 0."""
 
-    def __init__(self, data: PreparedData, config: HarmonicConfig | HifiganConfig, clips: int = CLIPS) -> None:
-        self.data, self.clips = data, spread(data.split("validation"), data.speakers, clips)
+    def __init__(
+        self, data: PreparedData, config: HarmonicConfig | HifiganConfig, weight_bits: float = 0.0, clips: int = CLIPS
+    ) -> None:
+        self.data, self.clips, self.weight_bits = (
+            data,
+            spread(data.split("validation"), data.speakers, clips),
+            weight_bits,
+        )
         self.model = build_vocoder(config)
         self.model.eval()
-        self.with_pesq = False
+        self.measures: list[Measure] = []
 
-    def losses(self, weights: Tree) -> dict[str, float]:
-        """Spectral losses by name, PESQ and STOI `with_pesq`; nothing where the data has no validation clips."""
+    def losses(self, weights: Tree, quantization: float = 1.0) -> dict[str, float]:
+        """Spectral losses by name, and what `measures` say; nothing where the data has no validation clips."""
         if not self.clips:
             return {}
-        self.model.update(weights)
+        self._take_up(weights)
         frames = min(SEGMENT, *(clip.frames for clip in self.clips))
         rows = [self._segment(clip, frames) for clip in self.clips]
         mel, log_f0, voiced, audio = (mx.array(np.stack(values)) for values in zip(*rows, strict=True))
@@ -40,18 +49,20 @@ class VocoderValidation:
             mel_loss = full_band_mel_loss(copy, audio)
         mx.eval(stft_loss, mel_loss)
         found = {"stft_loss": scalar(stft_loss), "mel_loss": scalar(mel_loss)}
-        return found | self._quality() if self.with_pesq else found
+        if self.measures:
+            segments = [self._segment(clip, min(LONGEST, clip.frames)) for clip in self.clips]
+            recorded = [audio for *_, audio in segments]
+            copies = [self._copy(*features) for *features, _ in segments]
+            for measure in self.measures:
+                found |= measure(recorded, copies)
+        return found
 
-    def _quality(self) -> dict[str, float]:
-        """PESQ-WB and STOI of the copy synthesis of the same clips, up to `LONGEST` frames of each; means."""
-        from bitjets_mlx.evaluation.quality import copy_quality  # needs packages that training does not
+    def ternary_layers(self) -> list[str]:
+        """None: the weights' few bits are not those of ternary layers."""
+        return []
 
-        rows = []
-        for clip in self.clips:
-            mel, log_f0, voiced, audio = self._segment(clip, min(LONGEST, clip.frames))
-            rows.append(copy_quality(audio, mel, self._copy(mel, log_f0, voiced)))
-        known = {name: [v for row in rows if math.isfinite(v := getattr(row, name))] for name in ("pesq", "stoi")}
-        return {name: sum(values) / len(values) for name, values in known.items() if values}
+    def _take_up(self, weights: Tree) -> None:
+        self.model.update(quantized(weights, self.weight_bits))
 
     def _copy(self, mel: np.ndarray, log_f0: np.ndarray, voiced: np.ndarray) -> np.ndarray:
         """Copy synthesis of one clip: (T, 80), (T,), (T,) -> (T * 256,)."""
@@ -59,7 +70,7 @@ class VocoderValidation:
 
     def examples(self, weights: Tree, count: int) -> list[Example]:
         """Recorded mel, and the mel and the samples of the copy synthesis."""
-        self.model.update(weights)
+        self._take_up(weights)
         return [self._example(clip) for clip in self.clips[:count]]
 
     def _example(self, clip: Clip) -> Example:

@@ -15,9 +15,9 @@ import numpy as np
 
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.ternary.quantize import ternary_weights
+from bitjets_mlx.training.config import TrainConfig
 from bitjets_mlx.training.drawing import VALIDATION, draw_example, pixels
-from bitjets_mlx.training.loop import Line, Stage
-from bitjets_mlx.training.runs import RunConfig
+from bitjets_mlx.training.trainer import Line, Trainer
 
 CLIPS = 2
 BINS = 64
@@ -27,15 +27,15 @@ REACH = 4.0  # histograms of weights end at so many times the layer's mean |W|
 class WandbLog:
     """An observer of `training.loop.train`; closes its wandb run at the end of a `with` block."""
 
-    def __init__(self, run: Path, config: RunConfig, stage: Stage) -> None:
+    def __init__(self, run: Path, config: TrainConfig, trainer: Trainer) -> None:
         try:
             import wandb
         except ImportError:
             raise BitjetsError("--wandb needs wandb: run pip install wandb, or leave --wandb out.") from None
         self.wandb: Any = wandb
-        self.stage, self.sample_rate = stage, config.audio.sample_rate
+        self.trainer, self.sample_rate = trainer, config.data.audio.sample_rate
         run.mkdir(parents=True, exist_ok=True)
-        about = {name: value for name, value in asdict(config).items() if name not in ("statistics", "symbols")}
+        about = asdict(config) | {"data": config.data.folder}
         try:
             self.session = wandb.init(
                 project="bitjets_mlx",
@@ -68,7 +68,7 @@ class WandbLog:
     def _histograms(self) -> dict[str, Any]:
         """Of every ternary layer the latent weights in units of beta, and how many trits are -1, 0 and 1."""
         out = {}
-        for name, weight in self.stage.ternary_weights().items():
+        for name, weight in self.trainer.ternary_weights().items():
             trits, beta = ternary_weights(weight)
             latent = np.array(weight / mx.maximum(beta, 1e-8)).ravel()
             out[f"latent/{name}"] = self._histogram(latent, np.linspace(-REACH, REACH, BINS + 1))
@@ -80,7 +80,7 @@ class WandbLog:
 
     def _pictures(self) -> dict[str, Any]:
         out = {}
-        for example in self.stage.examples(CLIPS):
+        for example in self.trainer.examples(CLIPS):
             out[f"clips/{example.name}"] = self.wandb.Image(pixels(draw_example(example)))
             if example.audio is not None:
                 sound = np.clip(example.audio, -1.0, 1.0)
