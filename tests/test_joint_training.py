@@ -176,7 +176,7 @@ def test_gradients_made_in_two_parts_are_those_of_the_whole(kind: str, data: Pre
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_gradient_is_that_of_finite_differences(kind: str, data: PreparedData) -> None:
     """In full precision: through vocoder, segments, decoder and encoder, along the gradient of either model."""
-    made = without_dropout(kind, data)
+    made = without_dropout(kind, data, seed=3, batch_size=1)  # one shard: the same weights on any machine
     whole = Whole(made)
     parameters = made.parts()["model"]
 
@@ -188,7 +188,7 @@ def test_the_gradient_is_that_of_finite_differences(kind: str, data: PreparedDat
         # The direction of the gradient itself, in which rounding matters least.
         length = sum(float(mx.sum(mx.square(leaf))) for _, leaf in tree_flatten(gradient[half])) ** 0.5
         assert length > 0
-        step = 4e-4 / length * sum(float(mx.sum(mx.square(leaf))) for _, leaf in tree_flatten(parameters[half])) ** 0.5
+        step = 1e-4 / length * sum(float(mx.sum(mx.square(leaf))) for _, leaf in tree_flatten(parameters[half])) ** 0.5
         values = []
         for move in (step, -step):
             moved = tree_map(lambda p, g, by=move: p + by * g, parameters[half], gradient[half])
