@@ -8,13 +8,12 @@ import pytest
 from mlx.utils import tree_flatten
 
 from bitjets_mlx.native import loader
-from bitjets_mlx.native.loader import library
 from bitjets_mlx.ops.attention import attention_plain, attention_training
 from bitjets_mlx.ternary.training import layer_kernels, layer_plain
 from bitjets_mlx.training.optimize import Optimizer
 
-KERNELS = library("training")
-pytestmark = pytest.mark.skipif(KERNELS is None, reason="needs a C compiler")
+KERNELS = loader.here("training")
+pytestmark = pytest.mark.skipif(KERNELS is None, reason="for MLX's CPU backend, with a C compiler")
 
 
 def arrays(*shapes: tuple[int, ...], seed: int = 0) -> list[mx.array]:
