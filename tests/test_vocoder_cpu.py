@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bitjets_mlx.config import HarmonicConfig, HifiganConfig
-from bitjets_mlx.native import harmonic, hifigan, loader, whole
+from bitjets_mlx.native import harmonic, hifigan, loader, vocoder
 from bitjets_mlx.vocoder import build_vocoder
 from bitjets_mlx.vocoder.harmonic import HarmonicVocoder, excitation_samples, synthesize_in_c
 from bitjets_mlx.vocoder.hifigan import HifiganGenerator
@@ -101,7 +101,7 @@ def test_pieces_join_without_a_trace(monkeypatch: pytest.MonkeyPatch, longest: i
     lively(harmonic_model)
     inputs = harmonic_inputs(90)
     uncut = np.array(hifigan_model(inputs[0])), np.array(harmonic_model(*inputs))
-    monkeypatch.setattr(whole, "cpu_cores", lambda: 3)
+    monkeypatch.setattr(vocoder, "cpu_cores", lambda: 3)
     for name, value in (("SHORTEST", longest), ("PIECE", longest), ("FRAMES", longest)):
         monkeypatch.setattr(hifigan, name, value)
     monkeypatch.setattr(harmonic, "PIECE", longest)
@@ -112,7 +112,7 @@ def test_pieces_join_without_a_trace(monkeypatch: pytest.MonkeyPatch, longest: i
 
 @pytest.mark.parametrize(("total", "longest", "multiple"), [(1, 9, 1), (100, 9, 1), (4096, 512, 8), (96, 512, 8)])
 def test_pieces_cover_everything_once(total: int, longest: int, multiple: int) -> None:
-    cut = whole.pieces(total, longest, multiple)
+    cut = vocoder.pieces(total, longest, multiple)
     assert cut[0][0] == 0 and cut[-1][1] == total
     assert all(end == begin for (_, end), (begin, _) in pairwise(cut))
     assert all(begin < end <= begin + longest + multiple and begin % multiple == 0 for begin, end in cut)
@@ -131,7 +131,7 @@ def test_other_weights_are_packed_again() -> None:
 
 def test_training_and_strange_upsampling_take_the_plain_form() -> None:
     model = HifiganGenerator(V3)
-    packed = whole.Packed(lambda kernels, weights: "packed")
+    packed = vocoder.Packed(lambda kernels, weights: "packed")
     assert packed.of(model.eval()) == "packed" and packed.of(model.train()) is None
     uneven = HifiganConfig(upsample_rates=(16, 16), upsample_kernel_sizes=(17, 16), upsample_initial_channel=16)
     assert not hifigan.supported(uneven)

@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from bitjets_mlx.config import HarmonicConfig
-from bitjets_mlx.native import whole
+from bitjets_mlx.native import vocoder
 from bitjets_mlx.native.loader import as_numpy
 from bitjets_mlx.native.threads import side_by_side
 
@@ -28,7 +28,7 @@ class _Inputs(ctypes.Structure):
 
 @cache
 def _tables(kernels: ctypes.CDLL) -> np.ndarray:
-    tables = whole.zeros(kernels.bitjets_harmonic_tables(None))
+    tables = vocoder.zeros(kernels.bitjets_harmonic_tables(None))
     kernels.bitjets_harmonic_tables(tables.ctypes.data)
     return tables
 
@@ -46,14 +46,14 @@ class PackedHarmonic:
     ) -> None:
         self.kernels = kernels
         w = {name: as_numpy(leaf) for name, leaf in parameters.items()}
-        parts = [whole.packed(w["input_weight"], w["input_bias"])]
+        parts = [vocoder.packed(w["input_weight"], w["input_bias"])]
         for i in range(config.layers):
             block = f"blocks.{i}"
             parts += [w[f"{block}.depthwise"].T.reshape(-1), w[f"{block}.norm.weight"], w[f"{block}.norm.bias"]]
             parts += [_linear(w, f"{block}.widen"), _linear(w, f"{block}.narrow"), w[f"{block}.scale"]]
         parts += [w["norm.weight"], w["norm.bias"], _linear(w, "output")]
         self.config = config
-        self.weights = whole.zeros(sum(map(len, parts)))
+        self.weights = vocoder.zeros(sum(map(len, parts)))
         self.weights[:] = np.concatenate(parts)
         self.low, self.share = low.astype(np.int32), share.astype(np.float32)
 
@@ -72,15 +72,15 @@ class PackedHarmonic:
 
         def run(piece: tuple[int, int]) -> None:
             begin, end = piece
-            work = whole.scratch(kernels.bitjets_harmonic_work(ctypes.byref(shape), end - begin))
+            work = vocoder.scratch(kernels.bitjets_harmonic_work(ctypes.byref(shape), end - begin))
             kernels.bitjets_harmonic(
                 ctypes.byref(shape), ctypes.byref(inputs), tables, self.weights.ctypes.data, begin, end,
                 out.ctypes.data, work.ctypes.data,
             )  # fmt: skip
 
-        side_by_side(run, whole.pieces(frames, PIECE))
+        side_by_side(run, vocoder.pieces(frames, PIECE))
         return out
 
 
 def _linear(weights: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    return whole.packed(weights[f"{name}.weight"][:, None], weights[f"{name}.bias"])
+    return vocoder.packed(weights[f"{name}.weight"][:, None], weights[f"{name}.bias"])

@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from bitjets_mlx.config import HifiganConfig
-from bitjets_mlx.native import whole
+from bitjets_mlx.native import vocoder
 from bitjets_mlx.native.loader import as_numpy
 from bitjets_mlx.native.threads import side_by_side
 
@@ -58,7 +58,7 @@ class PackedHifigan:
                 _at(x), x.shape[1],
             )  # fmt: skip
 
-        side_by_side(pre, whole.pieces(frames, FRAMES))
+        side_by_side(pre, vocoder.pieces(frames, FRAMES))
         total = frames
         for stage in self.stages:
             total *= stage.rate
@@ -72,21 +72,21 @@ def _run(kernels: ctypes.CDLL, stage: Stage, x: np.ndarray, total: int, last: bo
 
     def run(piece: tuple[int, int]) -> None:
         begin, end = piece
-        work = whole.scratch(kernels.bitjets_hifigan_work(shape, end - begin))
+        work = vocoder.scratch(kernels.bitjets_hifigan_work(shape, end - begin))
         kernels.bitjets_hifigan_stage(
             shape, stage.weights.ctypes.data, _at(x), x.shape[1], total, begin, end, _at(out), out.shape[1],
             work.ctypes.data,
         )  # fmt: skip
 
     longest = max(SHORTEST, PIECE // stage.outputs)
-    side_by_side(run, whole.pieces(total, longest, stage.rate))
+    side_by_side(run, vocoder.pieces(total, longest, stage.rate))
     return out
 
 
 def _rows(channels: int, samples: int) -> np.ndarray:
     """Zeros (channels, margin + samples + margin)."""
-    stride = whole.row_stride(samples + 2 * MARGIN)
-    return whole.zeros(channels * stride + MARGIN)[: channels * stride].reshape(channels, stride)
+    stride = vocoder.row_stride(samples + 2 * MARGIN)
+    return vocoder.zeros(channels * stride + MARGIN)[: channels * stride].reshape(channels, stride)
 
 
 def _at(rows: np.ndarray) -> int:
@@ -95,14 +95,14 @@ def _at(rows: np.ndarray) -> int:
 
 
 def _convolution(weights: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    return whole.packed(weights[f"{name}.weight"], weights[f"{name}.bias"])
+    return vocoder.packed(weights[f"{name}.weight"], weights[f"{name}.bias"])
 
 
 def _stage(config: HifiganConfig, weights: Mapping[str, np.ndarray], index: int) -> Stage:
     rate, size = config.upsample_rates[index], config.upsample_kernel_sizes[index]
     weight, bias = weights[f"ups.{index}.weight"], weights[f"ups.{index}.bias"]  # (O, K, I)
     outputs, _, inputs = weight.shape
-    parts = [whole.packed(phase, bias) for phase in _phases(weight, rate)]
+    parts = [vocoder.packed(phase, bias) for phase in _phases(weight, rate)]
     kinds = list(zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True))
     last = index + 1 == len(config.upsample_rates)
     per_step = 2 if config.resblock == "1" else 1
@@ -115,7 +115,7 @@ def _stage(config: HifiganConfig, weights: Mapping[str, np.ndarray], index: int)
             parts += [_convolution(weights, f"{prefix}.{name}.{step}") for name in names]
     if last:
         parts.append(_convolution(weights, "conv_post"))
-    flat = whole.zeros(sum(map(len, parts)))
+    flat = vocoder.zeros(sum(map(len, parts)))
     flat[:] = np.concatenate(parts)
     return Stage(np.array(shape, dtype=np.int32), flat, outputs, rate)
 

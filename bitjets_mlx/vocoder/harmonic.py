@@ -16,7 +16,7 @@ from bitjets_mlx.audio.spectrogram import istft_parts, real_fft
 from bitjets_mlx.config import HarmonicConfig
 from bitjets_mlx.native.harmonic import PackedHarmonic
 from bitjets_mlx.native.loader import as_numpy
-from bitjets_mlx.native.whole import Packed
+from bitjets_mlx.native.vocoder import Packed
 from bitjets_mlx.ops.convolution import conv1d, depthwise_conv1d
 from bitjets_mlx.vocoder.noise import even_noise, even_noise_numpy
 

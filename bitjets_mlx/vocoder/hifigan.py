@@ -13,7 +13,7 @@ import numpy as np
 from bitjets_mlx.config import HifiganConfig
 from bitjets_mlx.native.hifigan import PackedHifigan, supported
 from bitjets_mlx.native.loader import as_numpy
-from bitjets_mlx.native.whole import Packed
+from bitjets_mlx.native.vocoder import Packed
 from bitjets_mlx.ops.convolution import conv_transpose1d, same_conv1d, settled
 
 SLOPE = 0.1
