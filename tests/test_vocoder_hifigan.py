@@ -95,8 +95,8 @@ def test_batch_and_extra_inputs(reference: dict[str, np.ndarray]) -> None:
 
 @pytest.mark.parametrize("broken", [{"resblock": "3"}, {"upsample_rates": (8, 8, 2, 4)}])
 def test_refuses_other_configurations(broken: dict[str, Any]) -> None:
-    with pytest.raises(BitjetsError, match="mend its config"):
-        HifiganGenerator(HifiganConfig(**broken))
+    with pytest.raises(BitjetsError, match=r"resblock is '3'|must multiply to the hop"):
+        HifiganConfig(**broken)
 
 
 class _LegacyTensors(pickle.Unpickler):

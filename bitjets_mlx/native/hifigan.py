@@ -27,14 +27,6 @@ class Stage(NamedTuple):
     rate: int
 
 
-def supported(config: HifiganConfig) -> bool:
-    """Whether the kernel knows such a generator: upsampling by whole frames, odd kernels, channels by eights."""
-    sizes = zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True)
-    return all(size >= rate and (size - rate) % 2 == 0 for rate, size in sizes) and all(
-        size % 2 for size in config.resblock_kernel_sizes
-    )
-
-
 class PackedHifigan:
     """The weights of a generator as the kernels read them."""
 

@@ -11,7 +11,7 @@ import mlx.nn as nn
 import numpy as np
 
 from bitjets_mlx.config import HifiganConfig
-from bitjets_mlx.native.hifigan import PackedHifigan, supported
+from bitjets_mlx.native.hifigan import PackedHifigan
 from bitjets_mlx.native.loader import as_numpy
 from bitjets_mlx.native.vocoder import Packed
 from bitjets_mlx.ops.convolution import conv_transpose1d, same_conv1d, settled
@@ -108,9 +108,7 @@ class HifiganGenerator(nn.Module):
             shapes = zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
             self.resblocks += [block(channels, kernel, dilations) for kernel, dilations in shapes]
         self.conv_post = Convolution(channels, 1, 7)
-        self._in_c = Packed(
-            lambda kernels, weights: PackedHifigan(kernels, config, weights) if supported(config) else None
-        )
+        self._in_c = Packed(lambda kernels, weights: PackedHifigan(kernels, config, weights))
 
     def __call__(
         self, mel: mx.array, log_f0: mx.array | None = None, voiced: mx.array | None = None, seed: int = 0
