@@ -1,8 +1,6 @@
 """The PyTorch twin that speed is compared with does what our model does: same outputs, gradients and optimizer."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -19,10 +17,9 @@ from bitjets_mlx.training.batches import MicroBatch, padded_shape
 from bitjets_mlx.training.optimize import Optimizer
 
 torch = pytest.importorskip("torch", reason="the PyTorch twin needs torch: pip install -r requirements-bench.txt")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from torch_twin import TorchBitJets, TorchTraining, losses  # noqa: E402
-from torch_twin import collate as torch_collate  # noqa: E402
+from bitjets_mlx.benchmarking.torch_training import TorchTraining, TrainedBitJets, losses  # noqa: E402
+from bitjets_mlx.benchmarking.torch_training import collate as torch_collate  # noqa: E402
 
 STILL = replace(ACOUSTIC, width=32, feed_forward=48, encoder_layers=2)
 
@@ -41,8 +38,8 @@ def clips(stage: AcousticStage) -> tuple[list[Any], MicroBatch]:
     return items, padded_shape((), max(len(item["mel"]) for item in items), max(len(item["tokens"]) for item in items))
 
 
-def twin(stage: AcousticStage) -> TorchBitJets:
-    model = TorchBitJets(stage.config.model)  # type: ignore[arg-type]
+def twin(stage: AcousticStage) -> TrainedBitJets:
+    model = TrainedBitJets(stage.config.model)  # type: ignore[arg-type]
     model.load(stage.networks["acoustic"].parameters)
     return model
 
@@ -79,10 +76,10 @@ def test_speaking_is_ours(stage: AcousticStage) -> None:
     frame_mask = length_mask(durations.sum(axis=1), int(durations.sum()))
     ours = model.decode(states, variance, durations, mask, frame_mask)
     with torch.inference_mode():
-        found, out = twin(stage).eval()(torch.from_numpy(np.array(tokens)), torch.tensor([1]))
-    np.testing.assert_array_equal(found.numpy(), np.array(durations))
+        found, out = twin(stage).eval()(torch.from_numpy(np.array(tokens[0])), 1)
+    np.testing.assert_array_equal(found.numpy(), np.array(durations[0]))
     for expected, row in ((ours.mel, out[..., :-2]), (ours.log_f0, out[..., -2]), (ours.voicing, out[..., -1])):
-        np.testing.assert_allclose(row.numpy(), np.array(expected), atol=1e-4)
+        np.testing.assert_allclose(row.numpy(), np.array(expected[0]), atol=1e-4)
 
 
 def test_the_optimizer_is_ours(stage: AcousticStage) -> None:

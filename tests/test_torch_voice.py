@@ -1,6 +1,5 @@
 """The PyTorch twin of a whole voice says what ours says, from the weights that the benchmark exports."""
 
-import sys
 from pathlib import Path
 
 import mlx.core as mx
@@ -39,8 +38,7 @@ def test_a_vocoder_without_a_voice_is_refused(tmp_path: Path) -> None:
 
 def twin(folder: Path, voice: Path):  # type: ignore[no-untyped-def]
     pytest.importorskip("torch", reason="the PyTorch twin needs torch: pip install -r requirements-bench.txt")
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-    from torch_voice import TorchVoice
+    from bitjets_mlx.benchmarking.torch_twin import TorchVoice
 
     export_for_torch(voice, voice, folder)
     return TorchVoice(folder)
@@ -76,7 +74,7 @@ def test_the_harmonic_vocoder_is_ours(tmp_path: Path) -> None:
     import torch
 
     with torch.inference_mode():
-        found = model.vocoder(*map(torch.from_numpy, (mel, log_f0, voiced)), 0.25, 5).numpy()
+        found = model.harmonic(*map(torch.from_numpy, (mel, log_f0, voiced)), 0.25, 5).numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3 * np.abs(expected).max())  # its phase is finer
 
 
@@ -86,5 +84,5 @@ def test_hifigan_is_ours(tmp_path: Path) -> None:
     mel = np.random.default_rng(0).normal(-4.0, 1.0, (20, 80)).astype(np.float32)
     import torch
 
-    found = model.sound(torch.from_numpy(mel), torch.zeros(20), torch.zeros(20))
+    found = model.vocode(torch.from_numpy(mel), torch.zeros(20), torch.zeros(20))
     np.testing.assert_allclose(found, voice._vocoder(mel), atol=1e-5)

@@ -1,21 +1,24 @@
-"""What the layers of an acoustic model cost: operations, bytes and launches, counted; nothing here is measured.
+"""What a voice costs: operations, bytes and launches, counted from the configuration; nothing here is measured.
 
-`python -m bitjets_mlx.benchmark cost` prints the tables of docs/kernels.md.
+`python -m bitjets_mlx.benchmark cost` prints the tables of docs/kernels.md. Operations are the multiplications and
+additions of products; activations, norms and FFTs are left out, since a core's peak is about products.
 """
 
 import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import mlx.core as mx
 
-from bitjets_mlx.config import AcousticConfig
+from bitjets_mlx.config import AcousticConfig, HarmonicConfig, HifiganConfig
 from bitjets_mlx.ternary import cpu, matmul, metal
 
 M4_BYTES, M4_FLOPS = 120e9, 4e12  # a second: memory bandwidth and fp32 arithmetic of an Apple M4
 FRAMES_A_SECOND = 22050 / 256
+BINS = 513  # of the harmonic vocoder's filters
 VIEWS = {"Full", "Broadcast", "Reshape", "Transpose", "Flatten", "Unflatten", "Slice"}  # of MLX: these run nothing
 
 
@@ -89,6 +92,38 @@ def operations(config: AcousticConfig, tokens: int, frames: int) -> Operations:
         2 * 2 * config.width * pairs,
         2 * frames * config.width * (config.n_mels + 2),
     )
+
+
+def acoustic_operations(config: AcousticConfig, tokens: int, frames: int) -> float:
+    """Of the acoustic model, a second of speech, in an utterance of this length (attention grows with it)."""
+    return operations(config, tokens, frames).total / (frames / FRAMES_A_SECOND)
+
+
+def vocoder_operations(config: HarmonicConfig | HifiganConfig) -> float:
+    """Of a vocoder, a second of speech."""
+    return 2.0 * FRAMES_A_SECOND * (_harmonic(config) if isinstance(config, HarmonicConfig) else _hifigan(config))
+
+
+def _harmonic(config: HarmonicConfig) -> int:
+    """Multiplications a frame."""
+    block = config.width * (config.kernel + 2 * config.hidden)
+    return (config.n_mels + 2) * config.kernel * config.width + config.layers * block + config.width * 4 * BINS
+
+
+def _hifigan(config: HifiganConfig) -> int:
+    """Multiplications a frame."""
+    rates = [1]
+    for rate in config.upsample_rates:
+        rates.append(rates[-1] * rate)
+    channels = [config.upsample_initial_channel >> stage for stage in range(len(rates))]
+    kinds = zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
+    taps = sum((2 if config.resblock == "1" else 1) * kernel * len(dilations) for kernel, dilations in kinds)
+    total = 7 * config.n_mels * channels[0] + 7 * rates[-1] * channels[-1]
+    for size, (before, rate), (inputs, outputs) in zip(
+        config.upsample_kernel_sizes, pairwise(rates), pairwise(channels), strict=True
+    ):
+        total += before * size * inputs * outputs + rate * taps * outputs * outputs
+    return total
 
 
 # -- the tables ------------------------------------------------------------------------------------------------------

@@ -107,23 +107,22 @@ def bitjets(job: Job) -> Speaker:
 
 def torch_twin(job: Job) -> Speaker:
     """PyTorch with the same weights: phonemes in, sentence by sentence."""
-    sys.path.insert(0, str(ROOT / "scripts"))
     import torch
-    from torch_voice import SAMPLE_RATE, TorchVoice
+    from torch_twin import SAMPLE_RATE, TorchVoice  # its neighbor: the folder of a script comes first on the path
 
     torch.set_num_threads(job["cores"])
     voice = TorchVoice(Path(job["export"]))
 
     def stream(index: int) -> Iterator[Any]:
         for tokens in job["tokens"][index]:
-            yield voice.sound(*voice.predict(tokens, job["speaker_number"]))
+            yield voice.vocode(*voice.predict(tokens, job["speaker_number"]))
 
     def parts() -> dict[str, Callable[[], Any]]:
         tokens = job["tokens"][job["first"]][0]
         prediction = voice.predict(tokens, job["speaker_number"])
         return {
             "acoustic": lambda: voice.predict(tokens, job["speaker_number"]),
-            "vocoder": lambda: voice.sound(*prediction),
+            "vocoder": lambda: voice.vocode(*prediction),
         }
 
     return Speaker(stream, SAMPLE_RATE, _lazily(parts))

@@ -1,4 +1,4 @@
-"""A voice's weights as plain float32 arrays, for the PyTorch twin of `scripts/torch_voice.py`, which reads no MLX."""
+"""A voice's weights as plain float32 arrays, for the PyTorch twin, which reads no MLX."""
 
 import json
 import math

@@ -42,12 +42,11 @@ def torch_acoustic(job: Job) -> Callable[[int], Any]:
     """PyTorch's, on the same clips, read by this project."""
     import torch  # first: what this project loads for MLX must not come before it
 
-    sys.path.insert(0, str(ROOT / "scripts"))
     stage = _trainer(job, "acoustic")
-    from torch_twin import TorchBitJets, TorchTraining
+    from bitjets_mlx.benchmarking.torch_training import TorchTraining, TrainedBitJets
 
     torch.set_num_threads(job["cores"])
-    model = TorchBitJets(stage.config.model)
+    model = TrainedBitJets(stage.config.model)
     model.load(stage.networks["acoustic"].parameters)
     training = TorchTraining(model, stage.config.acoustic.optimizer)
 
@@ -84,42 +83,41 @@ def hifigan(job: Job) -> Callable[[int], Any]:
 
 
 def torch_hifigan(job: Job) -> Callable[[int], Any]:
-    """PyTorch's, from the modules that tests hold ours against; segments of noise of the same length."""
+    """PyTorch's; segments of noise of the same length."""
     import torch  # first: what this project loads for MLX must not come before it
     import torch.nn.functional as F
 
     sys.path.insert(0, str(ROOT))
     import bitjets_mlx  # noqa: F401  before mlx
     from bitjets_mlx.audio.spectrogram import mel_filterbank
+    from bitjets_mlx.benchmarking.torch_discriminators import Periods, Scales
+    from bitjets_mlx.benchmarking.torch_twin import HifiganGenerator
     from bitjets_mlx.config import HIFIGAN_VERSIONS, to_json
     from bitjets_mlx.training.vocoder_losses import FULL_BAND
-    from tests.torch_reference.discriminators_torch import Periods, Scales
-    from tests.torch_reference.hifigan_torch import Generator
 
     torch.set_num_threads(job["cores"])
     torch.manual_seed(0)
-    generator, judges = (
-        Generator(to_json(HIFIGAN_VERSIONS["V3"]), new=False),
-        torch.nn.ModuleList([Periods(), Scales()]),
-    )
+    generator = HifiganGenerator(to_json(HIFIGAN_VERSIONS["V3"]), torch.nn.utils.weight_norm)
+    discriminators = torch.nn.ModuleList([Periods(), Scales()])
     optimizers = [
-        torch.optim.AdamW(part.parameters(), lr=2e-4, betas=(0.8, 0.99), fused=True) for part in (judges, generator)
+        torch.optim.AdamW(part.parameters(), lr=2e-4, betas=(0.8, 0.99), fused=True)
+        for part in (discriminators, generator)
     ]
-    layers: list[Any] = []  # what the discriminators' convolutions say, in order
-    for module in judges.modules():
+    layers: list[Any] = []  # outputs of the discriminators' convolutions, in order
+    for module in discriminators.modules():
         if hasattr(module, "weight_g") or hasattr(module, "weight_orig"):
-            module.register_forward_hook(lambda _module, _given, said: layers.append(said))
+            module.register_forward_hook(lambda _module, _given, output: layers.append(output))
     audio = 0.1 * torch.randn(job["batch_size"], 32 * 256)
     window, bands = torch.hann_window(1024), torch.from_numpy(mel_filterbank(FULL_BAND)).float()
 
-    def log_mel(sound: Any) -> Any:
-        padded = F.pad(sound[:, None], (384, 384), "reflect")[:, 0]
+    def log_mel(waveform: Any) -> Any:
+        padded = F.pad(waveform[:, None], (384, 384), "reflect")[:, 0]
         magnitude = torch.stft(padded, 1024, 256, window=window, center=False, return_complex=True).abs()
         return torch.log((bands @ magnitude).clamp(min=1e-5))  # (B, 80, T)
 
-    def judged(sound: Any) -> tuple[list[Any], list[Any]]:
+    def judged(waveform: Any) -> tuple[list[Any], list[Any]]:
         layers.clear()
-        scores = [score for judge in judges for score in judge(sound[:, None])]
+        scores = [score for one in discriminators for score in one(waveform[:, None])]
         return scores, list(layers)
 
     def update(_: int) -> None:
@@ -128,9 +126,9 @@ def torch_hifigan(job: Job) -> Callable[[int], Any]:
         loss = sum(((real - 1.0) ** 2).mean() for real in judged(audio)[0])
         loss = loss + sum((fake**2).mean() for fake in judged(made.detach())[0])
         _step(optimizers[0], loss)
-        (scores, said), real = judged(made), judged(audio)[1]
+        (scores, generated), real = judged(made), judged(audio)[1]
         loss = 45.0 * F.l1_loss(log_mel(made), mel) + sum(((score - 1.0) ** 2).mean() for score in scores)
-        _step(optimizers[1], loss + 2.0 * sum(F.l1_loss(a, b.detach()) for a, b in zip(said, real, strict=True)))
+        _step(optimizers[1], loss + 2.0 * sum(F.l1_loss(a, b.detach()) for a, b in zip(generated, real, strict=True)))
 
     return update
 

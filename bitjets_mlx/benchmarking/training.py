@@ -24,7 +24,6 @@ from bitjets_mlx.native.processor import cpu_cores
 from bitjets_mlx.text.symbols import SYMBOLS
 
 TRAINER = Path(__file__).with_name("trainer.py")
-ROOT = Path(__file__).resolve().parents[2]
 FRAMES = (77, 175, 205, 232, 253, 277, 304, 332, 378, 550)  # deciles of the clips of two hours of read speech
 FRAMES_A_TOKEN = 6.0
 CLIPS = 192
@@ -45,15 +44,16 @@ def benchmark_training(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         data = PreparedData(plan.data) if plan.data else made_up_data(Path(folder))
         job = {"data": str(data.folder.absolute()), "cores": cpu_cores(), "symbols": len(SYMBOLS)}
+        missing = "torch is not installed (pip install -r requirements-bench.txt)" if lacking("torch") else ""
         size, few = plan.batch_size, max(1, plan.batch_size // 2)
         rows = [
             _row("bitjets_mlx, acoustic model", "acoustic", "", size, plan.updates),
-            _row("PyTorch twin, acoustic model", "torch acoustic", _missing_twin("scripts"), size, plan.updates),
+            _row("PyTorch twin, acoustic model", "torch acoustic", missing, size, plan.updates),
             _row("bitjets_mlx, harmonic vocoder", "harmonic", "", size, plan.updates),
             _row("bitjets_mlx, both jointly", "joint", "", size, plan.updates),
             # Updates against full discriminators take so long that two of half a batch must do.
             _row("bitjets_mlx, HiFi-GAN V3, adversarial", "hifigan", "", few, 2),
-            _row("PyTorch, HiFi-GAN V3, adversarial", "torch hifigan", _missing_twin("tests"), few, 2),
+            _row("PyTorch, HiFi-GAN V3, adversarial", "torch hifigan", missing, few, 2),
             _row("ESPnet JETS with HiFi-GAN V1", "jets", _missing_jets(), few, 2),
         ]
         found: dict[str, list[dict[str, float]]] = {row["name"]: [] for row in rows}
@@ -73,14 +73,6 @@ def benchmark_training(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]
 def _row(name: str, kind: str, missing: str, batch_size: int, updates: int) -> dict[str, Any]:
     row = {"name": name, "kind": kind, "batch_size": batch_size, "updates": updates}
     return row | ({"missing": missing} if missing else {})
-
-
-def _missing_twin(folder: str) -> str:
-    if lacking("torch"):
-        return "torch is not installed (pip install -r requirements-bench.txt)"
-    if not (ROOT / folder).is_dir():
-        return f"{folder}/ is not here: run this in a clone of the repository"
-    return ""
 
 
 def _missing_jets() -> str:

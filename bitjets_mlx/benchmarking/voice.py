@@ -12,8 +12,8 @@ from typing import Any
 
 from bitjets_mlx.benchmarking import contenders
 from bitjets_mlx.benchmarking.contenders import Contender, lacking, program
+from bitjets_mlx.benchmarking.cost import acoustic_operations, vocoder_operations
 from bitjets_mlx.benchmarking.machine import describe_machine, peak_gflops
-from bitjets_mlx.benchmarking.operations import acoustic_operations, vocoder_operations
 from bitjets_mlx.config import AcousticConfig, HarmonicConfig
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.native.processor import cpu_cores
@@ -21,7 +21,6 @@ from bitjets_mlx.voice import load_voice
 from bitjets_mlx.voice.voice_config import VOCODER_FILE, VoiceConfig, read_config
 
 FIRST = 1  # the text of about five seconds is the one that is spoken first
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 TEXTS = (
     "Good morning to you.",
     "The quick brown fox jumps over the lazy dog, and runs into the deep forest.",
@@ -102,8 +101,6 @@ def _twin(plan: Plan, vocoder: Path, label: str, speaker: int, scratch: Path) ->
     name = f"PyTorch twin, {label}"
     if lacking("torch"):
         return Contender(name, missing="torch is not installed (pip install -r requirements-bench.txt)")
-    if not (SCRIPTS / "torch_voice.py").is_file():
-        return Contender(name, missing="scripts/torch_voice.py is not here: run this in a clone of the repository")
     from bitjets_mlx.benchmarking.torch_export import export_for_torch
 
     export = scratch / label.replace(" ", "_")

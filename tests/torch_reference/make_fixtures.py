@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.utils import parametrizations, weight_norm
 
+from bitjets_mlx.benchmarking.torch_discriminators import Periods, Scales
+from bitjets_mlx.benchmarking.torch_twin import HifiganGenerator
 from bitjets_mlx.config import HIFIGAN_VERSIONS
 from tests.torch_reference import jets_espnet, reader_samples
 from tests.torch_reference.bitjets_torch import BitJets, lively, packed
-from tests.torch_reference.discriminators_torch import Periods, Scales
-from tests.torch_reference.hifigan_torch import Generator
 from tests.torch_reference.known_numbers import (
     known_bitjets,
     known_discriminators,
@@ -23,6 +24,7 @@ from tests.torch_reference.known_numbers import (
     real_mel,
 )
 
+NORMS = {False: weight_norm, True: parametrizations.weight_norm}  # torch's older and newer one
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "torch"
 
 
@@ -110,7 +112,7 @@ def hifigan(folder: Path) -> None:
     """A small V3 with both styles of weight normalization, and its waveform."""
     for style in ("old", "new"):
         torch.manual_seed(3)
-        model = Generator(HIFIGAN, new=style == "new").eval()
+        model = HifiganGenerator(HIFIGAN, NORMS[style == "new"]).eval()
         torch.save({"generator": model.state_dict()}, folder / f"hifigan_v3_{style}.pt")
         mel = torch.linspace(-9, 0, 12 * 80).view(1, 12, 80) + torch.randn(1, 12, 80, generator=torch.manual_seed(4))
         with torch.no_grad():
@@ -127,8 +129,8 @@ def hifigan_whole_size(folder: Path, shared: Path) -> None:
     for version in ("V1", "V3"):
         config = asdict(HIFIGAN_VERSIONS[version])
         for new in (False, True):
-            model = Generator(config, new).eval()
-            old = Generator(config, False).state_dict()
+            model = HifiganGenerator(config, NORMS[new]).eval()
+            old = HifiganGenerator(config, weight_norm).state_dict()
             shapes = {name: tuple(value.shape) for name, value in old.items()}
             state = known_hifigan(shapes, new)
             model.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
@@ -136,7 +138,7 @@ def hifigan_whole_size(folder: Path, shared: Path) -> None:
                 wav = model(mel)[0].numpy()
             results |= {f"shapes_{version}": json.dumps(shapes), version: wav}  # the same with both styles
     official = shared / "checkpoints" / "hifigan_lj_v2"
-    model = Generator(json.loads((official / "config.json").read_text()), False).eval()
+    model = HifiganGenerator(json.loads((official / "config.json").read_text()), weight_norm).eval()
     model.load_state_dict(torch.load(official / "generator_v2", map_location="cpu")["generator"])
     with torch.no_grad():
         results["lj_v2"] = model(mel)[0].numpy()
