@@ -20,7 +20,22 @@ from bitjets_mlx.ternary.training import quantized_conv1d, quantized_layer, rms_
 Amount = mx.array | float | None
 
 
-class BitConv1d(nn.Module):
+class TernaryLayer(nn.Module):
+    """A layer whose latent weights (O, K, I) are stored and spoken with as trits, if it is `ternary`."""
+
+    ternary: bool
+
+    def trits_of(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(trits, beta ()) of latent weights (O, K, I), in the arithmetic of this layer."""
+        trits, beta = ternary_weights(mx.array(weight))
+        return np.array(trits), np.array(beta, dtype=np.float32)
+
+    def freeze_trits(self, trits: np.ndarray, beta: mx.array) -> None:
+        """Hold these trits (O, K, I) and never derive beta again; the layer cannot be trained any more."""
+        raise NotImplementedError
+
+
+class BitConv1d(TernaryLayer):
     """RMSNorm ("SubLN") -> quantize -> ternary convolution over time with "same" zero padding, stride 1.
 
     In training (`self.training`) the latent weights are quantized on the fly; `amount` blends from full precision (0)
@@ -95,7 +110,7 @@ class BitConv1d(nn.Module):
         return PackedWeight("blas", trits.transpose(1, 0, 2), beta)  # (K, O, I)
 
     def freeze_trits(self, trits: np.ndarray, beta: mx.array) -> None:
-        """Hold these trits (O, K, I), packed, and never derive beta again; the layer cannot be trained any more."""
+        """Hold these trits (O, K, I), packed for the backend of this machine."""
         self.pop("weight", None)
         self.packed = packed(trits, beta, normed="gain" in self)
 

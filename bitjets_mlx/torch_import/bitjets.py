@@ -14,7 +14,7 @@ from bitjets_mlx.torch_import.characters import CharacterJets
 from bitjets_mlx.torch_import.convolution import take_plain, take_weight
 from bitjets_mlx.torch_import.source import PackedTensor, Source
 from bitjets_mlx.torch_import.tensor import Tensor
-from bitjets_mlx.voice.arrays import layer_trits, parameter_shapes, ternary_layers
+from bitjets_mlx.voice.arrays import parameter_shapes, ternary_layers
 from bitjets_mlx.voice.weights_file import Arrays
 
 EMBEDDING = "encoder.embedding.weight"
@@ -105,7 +105,7 @@ def map_bitjets(source: Source, config: CharacterConfig, pack: bool) -> Arrays:
             if not pack:
                 arrays[name] = weight
                 continue
-            trits, beta = layer_trits(layers[layer], weight)
+            trits, beta = layers[layer].trits_of(weight)
         else:
             arrays[name] = take_plain(source, theirs, name, shape)
             continue

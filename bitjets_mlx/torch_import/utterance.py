@@ -3,16 +3,15 @@
 import math
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 
-from bitjets_mlx.ternary.layers import Amount
+from bitjets_mlx.ternary.layers import Amount, TernaryLayer
 from bitjets_mlx.ternary.matmul import convolve
 from bitjets_mlx.ternary.quantize import ACTIVATION_EPS, ACTIVATION_MAX, WEIGHT_EPS, blend
 from bitjets_mlx.torch_import.torch_order import mean_magnitude
 
 
-class UtteranceBitConv1d(nn.Module):
+class UtteranceBitConv1d(TernaryLayer):
     """Quantize -> ternary convolution over time, "same" zero padding, no bias, no norm.
 
     `by_channel`: gamma (B, 1, C) is each channel's largest |x| over time, and output channel c is rescaled by the gamma
@@ -48,8 +47,14 @@ class UtteranceBitConv1d(nn.Module):
             return self.weight, self.beta
         return clamped_ternary_weights(self.weight)
 
+    def trits_of(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`clamped_ternary_weights` of (O, K, I) on the host, beta to the last bit as PyTorch has it."""
+        magnitude = mean_magnitude(weight.transpose(0, 2, 1))  # there a weight is (O, I, K)
+        beta = max(magnitude, np.float32(WEIGHT_EPS))
+        return np.rint(np.clip(weight / beta, -1.0, 1.0)).astype(np.int8), np.array(beta)
+
     def freeze_trits(self, trits: np.ndarray, beta: mx.array) -> None:
-        """Hold these trits and never derive beta again; the layer cannot be trained any more."""
+        """Hold these trits, as they are."""
         self.weight, self.beta = mx.array(trits.astype(np.float32)), beta
 
 
@@ -63,10 +68,3 @@ def clamped_ternary_weights(weight: mx.array) -> tuple[mx.array, mx.array]:
     """`ternary_weights` as PyTorch BitJETS has it: beta = max(mean|W|, 1e-5), trits = round(clip(W / beta, -1, 1))."""
     beta = mx.maximum(mx.mean(mx.abs(weight)), WEIGHT_EPS)
     return mx.round(mx.clip(weight / beta, -1.0, 1.0)), beta
-
-
-def clamped_trits(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`clamped_ternary_weights` of (O, K, I) on the host, beta to the last bit as PyTorch has it."""
-    magnitude = mean_magnitude(weight.transpose(0, 2, 1))  # there a weight is (O, I, K)
-    beta = max(magnitude, np.float32(WEIGHT_EPS))
-    return np.rint(np.clip(weight / beta, -1.0, 1.0)).astype(np.int8), np.array(beta)

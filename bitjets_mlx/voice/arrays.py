@@ -12,13 +12,10 @@ from mlx.utils import tree_flatten, tree_unflatten
 from bitjets_mlx.acoustic import AcousticModel, build_acoustic
 from bitjets_mlx.config import AcousticConfig, CharacterConfig
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.ternary.layers import BitConv1d
+from bitjets_mlx.ternary.layers import TernaryLayer
 from bitjets_mlx.ternary.packing import pack_base3
-from bitjets_mlx.ternary.quantize import ternary_weights
-from bitjets_mlx.torch_import.utterance import UtteranceBitConv1d, clamped_trits
 from bitjets_mlx.voice.weights_file import Arrays
 
-TernaryLayer = BitConv1d | UtteranceBitConv1d
 Tree = Any  # nested dicts and lists of mx.array, as nn.Module.parameters() gives them
 
 
@@ -43,16 +40,8 @@ def ternary_layers(model: AcousticModel) -> dict[str, TernaryLayer]:
     return {
         name: module
         for name, module in sorted(model.named_modules())
-        if isinstance(module, BitConv1d | UtteranceBitConv1d) and module.ternary
+        if isinstance(module, TernaryLayer) and module.ternary
     }
-
-
-def layer_trits(layer: TernaryLayer, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(trits, beta ()) of latent weights (O, K, I), in the arithmetic of their layer."""
-    if isinstance(layer, UtteranceBitConv1d):
-        return clamped_trits(weight)
-    trits, beta = ternary_weights(mx.array(weight))
-    return np.array(trits), np.array(beta, dtype=np.float32)
 
 
 def pack_acoustic(config: AcousticConfig | CharacterConfig, tree: Tree) -> Arrays:
@@ -60,7 +49,7 @@ def pack_acoustic(config: AcousticConfig | CharacterConfig, tree: Tree) -> Array
     weights = {name: value for name, value in named_arrays(tree).items() if not name.startswith("aligner.")}
     arrays: Arrays = {}
     for name, layer in ternary_layers(build_acoustic(config)).items():
-        trits, beta = layer_trits(layer, np.array(weights.pop(f"{name}.weight").astype(mx.float32)))
+        trits, beta = layer.trits_of(np.array(weights.pop(f"{name}.weight").astype(mx.float32)))
         arrays[f"{name}.trits"], arrays[f"{name}.beta"] = pack_base3(trits), beta
     return arrays | half(weights)
 

@@ -25,7 +25,7 @@ from bitjets_mlx.ternary.packing import packed_size, unpack_base3
 from bitjets_mlx.vocoder import Vocoder, build_vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
 from bitjets_mlx.vocoder.storage import packed_shapes, unpack_integers
-from bitjets_mlx.voice.arrays import Tree, layer_trits, parameter_shapes, take_up, ternary_layers
+from bitjets_mlx.voice.arrays import Tree, parameter_shapes, take_up, ternary_layers
 from bitjets_mlx.voice.model_card import trainable_card, voice_card
 from bitjets_mlx.voice.voice_config import (
     ACOUSTIC_FILE,
@@ -96,7 +96,7 @@ def read_acoustic(folder: Path, config: VoiceConfig) -> AcousticModel:
     check_tensors(path, arrays, expected)
     for name, module in layers.items():
         if f"{name}.trits" not in arrays:
-            trits, beta = layer_trits(module, arrays.pop(f"{name}.weight").astype(np.float32))
+            trits, beta = module.trits_of(arrays.pop(f"{name}.weight").astype(np.float32))
         else:
             beta = arrays.pop(f"{name}.beta")
             try:
