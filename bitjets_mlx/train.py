@@ -55,7 +55,7 @@ from bitjets_mlx.training.optimize import leaves
 from bitjets_mlx.training.runs import save_run_config
 from bitjets_mlx.training.stages import build
 from bitjets_mlx.training.trainer import DISCRIMINATORS, Trainer
-from bitjets_mlx.training.vocoder_validation import VocoderValidation
+from bitjets_mlx.training.validation import VocoderValidation
 from bitjets_mlx.training.warm_start import start
 from bitjets_mlx.vocoder.quantized import TERNARY
 

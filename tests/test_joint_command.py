@@ -32,7 +32,7 @@ from bitjets_mlx.training import configure, defaults
 from bitjets_mlx.training.config import AcousticTraining, TrainConfig
 from bitjets_mlx.training.configure import new_config
 from bitjets_mlx.training.runs import load_run_config, run_weights
-from bitjets_mlx.training.teacher_forced import teacher_forced_mels
+from bitjets_mlx.training.vocoder_data import teacher_forced_mels
 from bitjets_mlx.training.warm_start import InitCheckpoint, read_init
 
 KINDS = list(JOINT_MODELS)

@@ -16,14 +16,23 @@ from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.native import loader
 from bitjets_mlx.training import acoustic_stage, joint_stage, trainer
 from bitjets_mlx.training.acoustic_data import collate, counts_of
-from bitjets_mlx.training.acoustic_losses import Counts, acoustic_loss_and_frames, align_on_host, align_scores
+from bitjets_mlx.training.acoustic_losses import Counts, acoustic_loss, align_on_host, align_scores
 from bitjets_mlx.training.batches import padded_shape
 from bitjets_mlx.training.checkpoints import load_checkpoint
 from bitjets_mlx.training.config import DataConfig, TrainConfig, VocoderTraining
 from bitjets_mlx.training.defaults import default_config
-from bitjets_mlx.training.joint_data import Segments, cut_segments, read_clip_and_audio, segments_at, with_places
-from bitjets_mlx.training.joint_losses import MelScale, joint_waveform_loss, mel_scale, vocoder_batch
 from bitjets_mlx.training.joint_stage import JointShard, JointStage
+from bitjets_mlx.training.joint_step import (
+    MelScale,
+    Segments,
+    cut_segments,
+    joint_waveform_loss,
+    mel_scale,
+    read_clip_and_audio,
+    segments_at,
+    vocoder_batch,
+    with_places,
+)
 from bitjets_mlx.training.loop import LoopConfig, train
 
 KINDS = list(JOINT_MODELS)
@@ -119,7 +128,7 @@ class Whole:
         shard = self.shard
         shard.acoustic.update(parameters["acoustic"])
         shard.vocoder.update(parameters["vocoder"])
-        own, _, frames = acoustic_loss_and_frames(
+        own, _, frames = acoustic_loss(
             shard.acoustic, self.batch, self.alignment, self.counts, shard.weights, amount, mx.array(1.0), None
         )
         waveform, _, _ = joint_waveform_loss(

@@ -9,7 +9,7 @@ from tiny_training import assert_same_trees, begin_run, run_train, tiny_config, 
 
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.training.teacher_forced import teacher_forced_mels
+from bitjets_mlx.training.vocoder_data import teacher_forced_mels
 from bitjets_mlx.training.vocoder_stage import VocoderStage
 
 

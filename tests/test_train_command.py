@@ -31,13 +31,13 @@ from bitjets_mlx.config import HIFIGAN_VERSIONS, AcousticConfig, HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.training import defaults, loop
-from bitjets_mlx.training.acoustic_validation import example
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
 from bitjets_mlx.training.config import AcousticTraining, TrainConfig, VocoderTraining, flag, get, settings_of
 from bitjets_mlx.training.configure import new_config, resumed_config
 from bitjets_mlx.training.defaults import hifigan_training, new_acoustic
 from bitjets_mlx.training.runs import load_run_config, run_weights
 from bitjets_mlx.training.trainer import Trainer
+from bitjets_mlx.training.validation import example
 from bitjets_mlx.training.warm_start import InitCheckpoint, deepened, read_init, weights_for_speakers
 
 

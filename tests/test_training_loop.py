@@ -18,7 +18,7 @@ from bitjets_mlx.training import loop
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
 from bitjets_mlx.training.config import OptimizerConfig
 from bitjets_mlx.training.loop import LoopConfig, train
-from bitjets_mlx.training.vocoder_validation import VocoderValidation
+from bitjets_mlx.training.validation import VocoderValidation
 
 
 @pytest.fixture(scope="module")

@@ -106,22 +106,10 @@ def acoustic_loss(
     amount: Amount,
     binarization: mx.array,
     key: mx.array | None,
-) -> tuple[mx.array, dict[str, mx.array]]:
-    """`acoustic_loss_and_frames` without the frames."""
-    return acoustic_loss_and_frames(model, batch, alignment, counts, weights, amount, binarization, key)[:2]
-
-
-def acoustic_loss_and_frames(
-    model: AcousticModel,
-    batch: AcousticBatch,
-    alignment: Alignment | None,
-    counts: Counts,
-    weights: AcousticLossWeights,
-    amount: Amount,
-    binarization: mx.array,
-    key: mx.array | None,
 ) -> tuple[mx.array, dict[str, mx.array], Frames]:
-    """The weighted sum, and each loss by name. `amount` warms quantization in, `binarization` the loss of that name.
+    """The weighted sum, each loss by name, and the decoder's frames.
+
+    `amount` warms quantization up, `binarization` is the factor on the loss of that name.
 
     The forward-sum loss enters through its gradient, which the host computed. Without an `alignment` it is found on the
     way, which saves a pass of the aligner and which `mx.compile` cannot do. A model whose vocoder reads states has no

@@ -24,12 +24,12 @@ from bitjets_mlx.training.acoustic_losses import (
     align_on_host,
     align_scores,
 )
-from bitjets_mlx.training.acoustic_validation import AcousticValidation
 from bitjets_mlx.training.batches import BatchPlan
 from bitjets_mlx.training.config import TrainConfig
 from bitjets_mlx.training.optimize import Tree
 from bitjets_mlx.training.shards import compiled, on_cpu, seeds_for
 from bitjets_mlx.training.trainer import Line, Network, Trainer, gradient_of
+from bitjets_mlx.training.validation import AcousticValidation
 
 Losses = tuple[mx.array, dict[str, mx.array]]
 WARM_UPS = ("none", "partial", "full")  # three forms of the loss: before, in and after quantization's warm-up
@@ -40,7 +40,7 @@ class AcousticStage(Trainer):
 
     def __init__(self, data: PreparedData, config: TrainConfig) -> None:
         model, own = config.acoustic_model, config.acoustic_training
-        super().__init__(config, AcousticValidation(data, model))
+        super().__init__(config, AcousticValidation(data, config))
         mx.random.seed(config.seed)
         dtype = mx.bfloat16 if own.bf16 else mx.float32
         # `Module.update` changes a module, so threads cannot share one.
@@ -148,4 +148,4 @@ def _loss(
     amount = quantization_amount(warm_up, quantization)
     found, numbers = alignment and Alignment(*alignment), Counts(*counts)
     weights = AcousticLossWeights()
-    return acoustic_loss(model, AcousticBatch(*batch), found, numbers, weights, amount, binarization, key)
+    return acoustic_loss(model, AcousticBatch(*batch), found, numbers, weights, amount, binarization, key)[:2]

@@ -9,7 +9,7 @@ import numpy as np
 
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.files import atomic_write
-from bitjets_mlx.training.examples import Example
+from bitjets_mlx.training.validation import Example
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

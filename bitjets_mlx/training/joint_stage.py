@@ -19,18 +19,27 @@ from bitjets_mlx.training.acoustic_losses import (
     AcousticBatch,
     Alignment,
     Counts,
-    acoustic_loss_and_frames,
+    acoustic_loss,
     align_on_host,
     align_scores,
 )
 from bitjets_mlx.training.acoustic_stage import WARM_UPS, AcousticStage, clip_reader, quantization_amount
 from bitjets_mlx.training.config import JointWeights, TrainConfig
-from bitjets_mlx.training.joint_data import Segments, cut_segments, read_clip_and_audio, with_places
-from bitjets_mlx.training.joint_losses import MelScale, Waveforms, joint_waveform_loss, mel_scale, renamed
-from bitjets_mlx.training.joint_validation import JointValidation
+from bitjets_mlx.training.joint_step import (
+    MelScale,
+    Segments,
+    Waveforms,
+    cut_segments,
+    joint_waveform_loss,
+    mel_scale,
+    read_clip_and_audio,
+    renamed,
+    with_places,
+)
 from bitjets_mlx.training.optimize import Tree
 from bitjets_mlx.training.shards import compiled, on_cpu
 from bitjets_mlx.training.trainer import DISCRIMINATORS, Line, Trainer, gradient_of
+from bitjets_mlx.training.validation import JointValidation
 from bitjets_mlx.training.vocoder_stage import vocoder_networks
 from bitjets_mlx.training.vocoder_step import waveform_discriminator_loss
 from bitjets_mlx.vocoder import Vocoder, build_vocoder
@@ -45,7 +54,7 @@ class JointStage(Trainer):
 
     def __init__(self, data: PreparedData, config: TrainConfig) -> None:
         self.acoustic = AcousticStage(data, config)  # seeds the weights of everything
-        super().__init__(config, JointValidation(data, config.joint_model), self.acoustic.pool)
+        super().__init__(config, JointValidation(data, config), self.acoustic.pool)
         scale = mel_scale(data.statistics) if config.joint_model.acoustic.mel else None
         shards = [JointShard(config, config.joint_model, scale) for _ in range(self.pool.count)]
         networks = vocoder_networks(shards[0].vocoder, shards[0].discriminators, config)
@@ -152,9 +161,7 @@ class JointShard:
 
         def predict(acoustic: Tree) -> tuple[mx.array, Losses, Frames]:
             self.acoustic.update(acoustic)
-            return acoustic_loss_and_frames(
-                self.acoustic, clips, found, numbers, self.weights, amount, binarization, acoustic_key
-            )
+            return acoustic_loss(self.acoustic, clips, found, numbers, self.weights, amount, binarization, acoustic_key)
 
         def generate(mel: mx.array, vocoder: Tree) -> tuple[mx.array, Losses, Waveforms]:
             self.vocoder.update(vocoder)

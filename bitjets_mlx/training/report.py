@@ -5,13 +5,12 @@ from pathlib import Path
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.data.respelled import as_read
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.training.acoustic_validation import AcousticValidation
 from bitjets_mlx.training.config import TrainConfig
 from bitjets_mlx.training.drawing import draw_example, draw_losses, save_picture
-from bitjets_mlx.training.examples import Example
-from bitjets_mlx.training.joint_validation import JointValidation
 from bitjets_mlx.training.runs import load_run_config, read_log, run_weights
-from bitjets_mlx.training.vocoder_validation import VocoderValidation
+from bitjets_mlx.training.validation import AcousticValidation, Example, JointValidation, VocoderValidation
+
+VALIDATIONS = {"acoustic": AcousticValidation, "vocoder": VocoderValidation, "joint": JointValidation}
 
 
 def write_report(run: Path, output: Path, data: Path | None, clips: int) -> list[Path]:
@@ -31,11 +30,6 @@ def write_report(run: Path, output: Path, data: Path | None, clips: int) -> list
 
 def run_examples(run: Path, config: TrainConfig, data: Path, clips: int) -> list[Example]:
     """The output of the averaged weights of the newest checkpoint for validation clips."""
-    weights, own = run_weights(run)[1], config.data
+    own = config.data
     prepared = as_read(PreparedData(data), own.symbols, own.audio).with_statistics(own.statistics)
-    if config.stage == "joint":
-        return JointValidation(prepared, config.joint_model, clips).examples(weights, clips)
-    if config.stage == "acoustic":
-        return AcousticValidation(prepared, config.acoustic_model, clips).examples(weights, clips)
-    bits = config.vocoder_training.weight_bits
-    return VocoderValidation(prepared, config.vocoder_model, bits, clips).examples(weights, clips)
+    return VALIDATIONS[config.stage](prepared, config, clips).examples(run_weights(run)[1], clips)

@@ -5,28 +5,18 @@ A stage is a subclass that reads batches and gives the losses: `acoustic_stage`,
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_map
 
 from bitjets_mlx.training.config import OptimizerConfig, TrainConfig
-from bitjets_mlx.training.examples import Example
 from bitjets_mlx.training.optimize import Optimizer, Tree, leaves, scalar, tree_add
 from bitjets_mlx.training.shards import ShardPool, compiled
+from bitjets_mlx.training.validation import Example, Validation
 
 Line = dict[str, float]
 DISCRIMINATORS = "discriminators"
-
-
-class Validation(Protocol):
-    """A few validation clips, always the same ones."""
-
-    def losses(self, weights: Tree, quantization: float) -> Line: ...
-
-    def examples(self, weights: Tree, count: int) -> list[Example]: ...
-
-    def ternary_layers(self) -> list[str]: ...
 
 
 class Network:

@@ -14,9 +14,9 @@ from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.training.config import TrainConfig, VocoderTraining
 from bitjets_mlx.training.optimize import Tree
 from bitjets_mlx.training.trainer import DISCRIMINATORS, Line, Network, Trainer, gradient_of
+from bitjets_mlx.training.validation import VocoderValidation
 from bitjets_mlx.training.vocoder_data import SegmentReader
 from bitjets_mlx.training.vocoder_step import Batch, discriminator_loss, generator_loss
-from bitjets_mlx.training.vocoder_validation import VocoderValidation
 from bitjets_mlx.vocoder import Vocoder, build_vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
 from bitjets_mlx.vocoder.quantized import quantized
@@ -29,7 +29,7 @@ class VocoderStage(Trainer):
 
     def __init__(self, data: PreparedData, config: TrainConfig, run: Path) -> None:
         own = config.vocoder_training
-        super().__init__(config, VocoderValidation(data, config.vocoder_model, own.weight_bits))
+        super().__init__(config, VocoderValidation(data, config))
         self.reader = SegmentReader(data, config, self.group, run)
         mx.random.seed(config.seed)
         sizes = discriminator_config(own.discriminators)

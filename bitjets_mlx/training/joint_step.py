@@ -3,22 +3,72 @@
 The decoder's frames, cut to random segments, are what the vocoder reads, and the gradients of its losses go on
 through them into the acoustic model. Durations, pitch and energy are the recorded ones, as in the acoustic stage, so
 that frames fit the recording's. So are F0 and voicing for the harmonic vocoder: from a predicted F0 it would be
-judged at harmonics that the recording has elsewhere, and no gradient could mend that, since there is none through its
-pulses.
+measured at harmonics that the recording has elsewhere, which no gradient could correct: none goes through its pulses.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import mlx.core as mx
+import numpy as np
 
 from bitjets_mlx.acoustic.model import Frames
 from bitjets_mlx.config import AudioConfig, FeatureStatistics
+from bitjets_mlx.data.prepared import Clip, PreparedData
+from bitjets_mlx.training.acoustic_data import Item, normalized
 from bitjets_mlx.training.config import VocoderTraining
-from bitjets_mlx.training.joint_data import Segments
 from bitjets_mlx.training.vocoder_step import HOP, Batch, augment, generate, waveform_loss
 from bitjets_mlx.vocoder import Vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
+
+Loss = TypeVar("Loss")
+
+
+class Segments(NamedTuple):
+    """A segment of S frames of every clip. A clip that ends within it is silent beyond."""
+
+    start: mx.array  # (B,) int32, the first frame
+    inside: mx.array  # (B, S), 1 up to the clip's end
+    log_f0: mx.array  # (B, S) log Hz, as recorded
+    voiced: mx.array  # (B, S)
+    audio: mx.array  # (B, S * 256)
+
+
+def read_clip_and_audio(data: PreparedData, clip: Clip) -> Item:
+    """`read_clip`, and what the vocoder needs: F0 in log Hz, without holes, and the samples."""
+    features = data.load(clip)
+    samples = clip.frames * data.audio.hop
+    sound = {"audio_f0": features.log_f0.astype(np.float32), "audio": features.audio[:samples].astype(np.float32)}
+    return normalized(data, clip, features) | sound
+
+
+def with_places(items: list[Item], places: np.ndarray) -> list[Item]:
+    """The items, each with where its segment begins: places (B,), 0 to 1, of all frames where one can."""
+    return [item | {"place": place} for item, place in zip(items, places, strict=True)]
+
+
+def cut_segments(items: list[Item], frames: int, hop: int) -> Segments:
+    """A segment of `frames` frames at each clip's place; of a short clip from its beginning."""
+    spare = [max(len(item["mel"]) - frames, 0) for item in items]
+    starts = [int(item["place"] * (frames_left + 1)) for item, frames_left in zip(items, spare, strict=True)]
+    return segments_at(items, starts, frames, hop)
+
+
+def segments_at(items: list[Item], starts: list[int], frames: int, hop: int) -> Segments:
+    """The segments that begin at given frames."""
+    rows = [_segment(item, start, frames, hop) for item, start in zip(items, starts, strict=True)]
+    arrays = [mx.array(np.stack(column)) for column in zip(*rows, strict=True)]
+    return Segments(mx.array(starts, dtype=mx.int32), *arrays)
+
+
+def _segment(item: Item, start: int, frames: int, hop: int) -> tuple[np.ndarray, ...]:
+    part = slice(start, start + frames)
+    missing = frames - len(item["voiced"][part])
+    inside = np.pad(np.ones(frames - missing, np.float32), (0, missing))
+    log_f0 = np.pad(item["audio_f0"][part], (0, missing), mode="edge")
+    voiced = np.pad(item["voiced"][part], (0, missing))
+    audio = item["audio"][start * hop : (start + frames) * hop]
+    return inside, log_f0, voiced, np.pad(audio, (0, frames * hop - len(audio)))
 
 
 class MelScale(NamedTuple):
@@ -29,7 +79,7 @@ class MelScale(NamedTuple):
 
 
 class Waveforms(NamedTuple):
-    """What the discriminators are given: generated and recorded samples, (B, S * 256) each, and the batch's key."""
+    """What the discriminators see: generated and recorded samples, (B, S * 256) each, and the batch's key."""
 
     generated: mx.array
     recorded: mx.array
@@ -84,6 +134,6 @@ def joint_waveform_loss(
     return loss, losses, Waveforms(generated[0], batch["audio"], key)
 
 
-def renamed(losses: dict[str, mx.array]) -> dict[str, mx.array]:
-    """The acoustic model's losses; that of its mel is named apart from the waveform's `mel_loss`."""
+def renamed(losses: dict[str, Loss]) -> dict[str, Loss]:
+    """The acoustic model's losses; that of its mel gets another name than the waveform's `mel_loss`."""
     return {"frame_mel" if name == "mel" else name: value for name, value in losses.items()}
