@@ -14,10 +14,11 @@ TITLES = {
     "Lt": "Lieutenant", "Maj": "Major", "Capt": "Captain", "Cpt": "Captain", "Cmdr": "Commander", "Cdr": "Commander",
     "Adm": "Admiral", "Sgt": "Sergeant", "Cpl": "Corporal", "Pvt": "Private", "Brig": "Brigadier", "Gov": "Governor",
     "Sen": "Senator", "Rep": "Representative", "Pres": "President", "Supt": "Superintendent", "Insp": "Inspector",
-    "Det": "Detective", "Mme": "Madame", "Mlle": "Mademoiselle", "Messrs": "Messrs", "Msgr": "Monsignor",
+    "Det": "Detective", "Ste": "Sainte", "Mme": "Madame", "Mlle": "Mademoiselle", "Messrs": "Messrs",
+    "Msgr": "Monsignor",
     "Amb": "Ambassador", "Atty": "Attorney", "Mt": "Mount", "Ft": "Fort", "Pt": "Point",
 }  # fmt: skip
-_TITLES_THAT_ARE_WORDS = listed("Mt Ft Pt Fr Det Hon Pres")
+_TITLES_THAT_ARE_WORDS = listed("Mt Ft Pt Fr Det Hon Pres Ste")
 _WITHOUT_PERIOD = listed("Mr Mrs Ms Mx Dr Drs Prof Rev Lt Capt Sgt Col Messrs Mme Mlle Mt")
 
 # after a street's name
@@ -42,7 +43,7 @@ _SAINTS = listed(
 
 # with a period that may also end the sentence
 WORDS = {
-    "vs": "versus", "etc": "et cetera", "viz": "namely", "cf": "compare", "approx": "approximately",
+    "Cf": "Compare", "vs": "versus", "etc": "et cetera", "viz": "namely", "cf": "compare", "approx": "approximately",
     "dept": "department", "Dept": "Department", "govt": "government", "Govt": "Government", "Inc": "Incorporated",
     "Ltd": "Limited", "Co": "Company", "Cos": "Companies", "Corp": "Corporation", "Bros": "Brothers",
     "Assn": "Association",
@@ -95,7 +96,8 @@ PHRASES = {
     "he/she": "he or she", "s/he": "she or he", "TCP/IP": "T C P I P", "I/O": "I O", "km/h": "kilometers per hour",
     "24/7": "twenty-four seven", "C++": "C plus plus", "c++": "C plus plus", "C#": "C sharp", "c#": "C sharp",
     "F#": "F sharp", ".NET": "dot net", "Q&A": "Q and A", "R&D": "R and D", "R&B": "R and B", "B&B": "B and B",
-    "AT&T": "A T and T", "M&M's": "M and M's", "M&Ms": "M and M's", "P&L": "P and L", "S&P": "S and P",
+    "ASP.NET": "A S P dot net", "AT&T": "A T and T", "M&M's": "M and M's", "M&Ms": "M and M's", "P&L": "P and L",
+    "S&P": "S and P",
     "Wi-Fi": "Wi-Fi", "wi-fi": "Wi-Fi", "hi-fi": "hi-fi", "sci-fi": "sci-fi", "o'clock": "o'clock", ":)": "", ":-)": "",
     ":(": "", ";)": "", "<3": "love", "->": " to ", "=>": " implies ", "<=": " is at most ", ">=": " is at least ",
     "!=": " is not equal to ", "==": " equals ", "I.e.": "That is", "E.g.": "For example", "WWI": "World War one",
@@ -189,7 +191,10 @@ RULES = (
     (r"\bSt\.(?=\s+[A-Z])", lambda m: "Saint"),
     (r"\bSts\.(?=\s+[A-Z])", lambda m: "Saints"),
     (rf"\b({any_of(NUMBERED)})\. ?(?=#?\d|[A-Z]{{1,3}}-?\d|(?:[IVX]{{2,}}|V|X)\b)", _numbered),
-    (r"\bc\. ?(?=\d{4}\b)", lambda m: "circa "),
+    (r"(?<!\d )\bsq\.? ft\b\.?", lambda m: "square feet"),
+    (r"\b([Pp]p?)\. ?(?=[ivxl]+\b)", lambda m: f"{NUMBERED[m[1].lower()]} "),
+    (r"(?<=\dth )c\.(?!\w)|(?<=(?:st|nd|rd|th) )c\.(?= (?:A\.?D|B\.?C|C\.?E))", lambda m: "century"),
+    (r"\bca?\. ?(?=\d{3,4}\b)", lambda m: "circa "),
     (r"\b([Vv]ol|[Cc]h|[Cc]hap|[Ss]ec|[Ff]ig)\. (?=I\b)", _numbered),
     (r"(?<=[a-z]) vs?\. (?=[A-Z])", lambda m: " versus "),
     (rf"\b({any_of(_BARE_NUMBERED)}) (?=\d)", _numbered),

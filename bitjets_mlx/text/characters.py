@@ -2,9 +2,11 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from re import Match
 
 from bitjets_mlx.text.provenance import Traced
+from bitjets_mlx.text.scripts import CYRILLIC, GREEK
 
 PHONEMES_IN_TEXT = re.compile(r"\{([^{}]*)\}")
 
@@ -16,11 +18,12 @@ _TABLE = str.maketrans({
     "…": "...", "•": ", ", "·": " ", "‣": ", ", "¡": "", "¿": "", "、": ", ", "。": ". ", "！": "! ", "？": "? ",
     "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d",
     "Đ": "D", "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ı": "i", "ŋ": "ng", "ħ": "h", "Ħ": "H", "ŧ": "t",
-    "¹": "^1", "²": "^2", "³": "^3", "½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3", "⅛": " 1/8",
+    "ʻ": "", "ʿ": "", "ʾ": "", "½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3", "⅛": " 1/8",
     "⅜": " 3/8", "⅝": " 5/8", "⅞": " 7/8", "⅕": " 1/5", "⅖": " 2/5", "⅗": " 3/5", "⅘": " 4/5", "⅙": " 1/6",
-    "⅚": " 5/6", "⅒": " 1/10", "⁄": "/", "∕": "/", "№": "No. ", "℃": "°C", "℉": "°F", "º": "°", "Ω": " ohms ",
+    "⅚": " 5/6", "⅒": " 1/10", "⁄": "/", "∕": "/", "№": "No.", "℃": "°C", "℉": "°F", "º": "°", "Ω": " ohms ",
     "×": " × ", "™": "", "®": "", "©": " copyright ", "℠": "", "§": " section ", "¶": " paragraph ",
-    "‰": " per mille ", "℮": "", "†": "", "‡": "", "∞": " infinity ", "√": " square root of ", "∑": " sum of ",
+    "‰": " per mille ", "℮": "", "†": "", "‡": "", "∞": " infinity ", "√": " square root of ", "٫": ".", "٬": ",",
+    "∑": " sum of ",
     "→": " to ", "⇒": " implies ", "←": " from ", "↔": " to and from ", "≈": " approximately ",
     "≠": " is not equal to ",
     "≤": " is at most ", "≥": " is at least ", "±": " plus or minus ", "÷": " divided by ", "°": "°", "–": "–",
@@ -31,6 +34,10 @@ _KEPT = set("£€¥₹₽₩₿¢₺₪₫₱₦°—–×")
 _GREEK = re.compile(r"GREEK (?:SMALL|CAPITAL) LETTER (?:FINAL )?(\w+)")
 _CLUSTER = re.compile(r"[^\n -~\ue000-\uf8ff](?:[\u0300-\u036f\u1ab0-\u1aff\u20d0-\u20ff])*|[ -~][\u0300-\u036f]+|`")
 _PRINTABLE = re.compile(r"[\n -_a-~]*$")
+_SUPERSCRIPT = re.compile(r"[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_CYRILLIC = re.compile(r"[\u0400-\u045f\u0490\u0491]+")
+_GREEK_WORD = re.compile(r"[\u0370-\u03ff\u1f00-\u1fff]{2,}")
+_SYLLABLE = re.compile(r"(?:HIRAGANA|KATAKANA) LETTER (?:SMALL )?(\w+)|HANGUL SYLLABLE (\w+)")
 _MICRO = re.compile(r"(?<=\d)\s?[µμ](?=(?:m|s|g|l|L|A|V|W|F|mol)\b)")
 
 
@@ -51,8 +58,18 @@ def spell_in_ascii(text: Traced) -> list[str]:
         return "".join(pieces)
 
     text.sub(_MICRO, lambda m: " micro")
+    text.sub(_SUPERSCRIPT, lambda m: "^" + unicodedata.normalize("NFKC", m[0]).replace("−", "-"))
+    text.sub(_CYRILLIC, lambda m: "".join(_transliterated(c, CYRILLIC) for c in m[0]))
+    text.sub(_GREEK_WORD, lambda m: "".join(_transliterated(c, GREEK) for c in m[0]))
     text.sub(_CLUSTER, cluster)
     return list(left_out)
+
+
+def _transliterated(character: str, letters: Mapping[str, str]) -> str:
+    plain = unicodedata.normalize("NFD", character)[0] if character not in letters else character
+    lower = character.lower() if character.lower() in letters else plain.lower()
+    found = letters.get(lower, "")
+    return found.capitalize() if character.isupper() else found
 
 
 def _in_ascii(character: str) -> str | None:
@@ -67,6 +84,12 @@ def _in_ascii(character: str) -> str | None:
     plain = "".join(c for c in unicodedata.normalize("NFKD", character) if unicodedata.category(c) != "Mn")
     if plain != character and plain.isascii() and plain.strip():
         return plain
+    number = unicodedata.decimal(character, None)
+    if number is not None:
+        return str(number)
+    syllable = _SYLLABLE.match(unicodedata.name(character, ""))
+    if syllable:
+        return (syllable[1] or syllable[2]).lower()
     greek = _GREEK.match(unicodedata.name(unicodedata.normalize("NFD", character)[0], ""))
     return f" {greek[1].lower().replace('lamda', 'lambda')} " if greek else None
 

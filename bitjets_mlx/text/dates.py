@@ -20,14 +20,32 @@ _DAY = r"(0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
 _YEAR = r"(1\d{3}|20\d{2})(?![\d,]\d|\.\d|s\b|%)"
 _AM_PM = r"([AaPp])\.? ?[Mm]\b(\.?)"
 _ERA = r"(B\.?C\.?E|A\.?D|B\.?C|C\.?E)\b(\.?)"
-_BEFORE_DATE = r"(?:[Oo]n|[Bb]y|[Uu]ntil|[Ss]ince|[Bb]efore|[Aa]fter|[Dd]ated|[Dd]ue)"
+_WEEKDAYS = {
+    "mon": "Monday", "tue": "Tuesday", "wed": "Wednesday", "thu": "Thursday", "fri": "Friday", "sat": "Saturday",
+    "sun": "Sunday",
+}  # fmt: skip
+WEEKDAY = (
+    r"(?:Mon(?:day)?|Tue(?:s(?:day)?)?|Wed(?:s|nesday)?|Thu(?:rs?(?:day)?)?|Fri(?:day)?|Sat(?:urday)?|Sun(?:day)?)"
+)
+_BEFORE_DATE = r"(?:[Ww]eek of|[Oo]n|[Bb]y|[Uu]ntil|[Ss]ince|[Bb]efore|[Aa]fter|[Dd]ated|[Dd]ue)"
 _PERIODS = r"(?:[Tt]he|[Ee]arly|[Ll]ate|[Mm]id|[Ee]arlier|[Ll]ater|[Hh]er|[Hh]is|[Mm]y|[Tt]heir|[Oo]ur|[Yy]our|[Ii]ts)"
 _BOOKS = (
     r"(?:Genesis|Exodus|Leviticus|Deuteronomy|Joshua|Judges|Samuel|Kings|Chronicles|Job|Psalms?|Proverbs|Isaiah"
-    r"|Jeremiah|Ezekiel|Daniel|Hosea|Micah|Matthew|Mark|Luke|John|Acts|Romans|Corinthians|Galatians|Ephesians|Philippians"
+    r"|Jeremiah|Ezekiel|Daniel|Hosea|Micah|Matthew|Mark|Luke|John|Acts|Romans|Corinthians|Galatians|Ephesians"
+    r"|Philippians"
     r"|Colossians|Thessalonians|Timothy|Titus|Hebrews|James|Peter|Jude|Revelation)\b"
 )
 _HUNDREDS = {"1": "one", "8": "eight", "9": "nine", "6": "six"}
+
+
+def month_pattern() -> str:
+    """A pattern, without groups, for a month's name or abbreviation."""
+    return _MONTH.replace("(", "(?:", 1)
+
+
+def weekday_name(text: str) -> str:
+    """ "Thurs" -> "Thursday"."""
+    return _WEEKDAYS[text[:3].lower()]
 
 
 def month_name(text: str) -> str:
@@ -85,6 +103,46 @@ def _clock(match: Match[str]) -> str:
     return " ".join(words) + _half_day(half, period, match)
 
 
+def _stopwatch(match: Match[str]) -> str:
+    """1:02.3 -> "one oh two point three"; 00:01:23,456 -> "zero zero one twenty-three four five six"."""
+    hours, minutes, seconds, mark, parts = match.groups()
+    if hours is None:
+        first, second = cardinal(int(minutes)), f"{'oh ' if seconds[0] == '0' else ''}{cardinal(int(seconds))}"
+    else:
+        first = f"{cardinal(int(hours))} {_two_figures(minutes)}"
+        second = _two_figures(seconds)
+    return f"{first} {second} {'point ' if mark == '.' else ''}{digits(parts)}"
+
+
+def _two_figures(text: str) -> str:
+    return f"zero {cardinal(int(text))}" if text[0] == "0" and text != "00" else cardinal(int(text))
+
+
+def _timestamp(match: Match[str]) -> str:
+    """2024-01-05T08:15:00Z -> 2024-01-05 08:15 Z, for the rules of dates and times."""
+    date, clock, seconds, zone = match.groups()
+    seconds = f":{seconds}" if seconds and seconds != "00" else ""
+    offset = re.fullmatch(r"([+-])(\d\d):?(\d\d)", zone or "")
+    if offset:
+        minutes = "" if offset[3] == "00" else f" {int(offset[3])}"
+        zone = f"{'plus' if offset[1] == '+' else 'minus'} {int(offset[2])}{minutes}"
+    return f"{date}, {clock}{seconds}" + (f" {zone}" if zone else "")
+
+
+def _month_of_year(match: Match[str]) -> str:
+    """2021-07 -> "July twenty twenty-one", but 2003-04 is a season."""
+    if int(match[1]) % 100 + 1 == int(match[2]):
+        return match[0]
+    return f"{_MONTH_NUMBERS[int(match[2])]} {year(int(match[1]))}"
+
+
+def _military(match: Match[str]) -> str:
+    """0800 hours -> "oh eight hundred hours", 1430 hours -> "fourteen thirty hours"."""
+    hour, minute = match[1], match[2]
+    words = f"{'oh ' if hour[0] == '0' else ''}{cardinal(int(hour))}"
+    return f"{words} {'hundred' if minute == '00' else _two_digits(minute)}"
+
+
 def _hour(match: Match[str]) -> str:
     return cardinal(int(match[1])) + _half_day(match[2], match[3], match)
 
@@ -125,6 +183,16 @@ def _group(text: str) -> str:
     return digits(text)
 
 
+_FIGURE_WORDS = frozenset(digits("0123456789").split())
+
+
+def _extension(match: Match[str]) -> str:
+    """ "x12" behind a telephone number."""
+    if match.string[: match.start()].rpartition(" ")[2] not in _FIGURE_WORDS:
+        return match[0]
+    return f"{match[1]}extension {digits(match[2]) if len(match[2]) > 2 else cardinal(int(match[2]))}"
+
+
 def _telephone(match: Match[str]) -> str:
     plus = "plus " if match[0].startswith("+") else ""
     return plus + _groups(match[0])
@@ -138,17 +206,26 @@ _BARE = r"(?<![\w.,$£€/:+-])"  # a number starts here and belongs to nothing 
 _END = r"(?![\w/]|[-.:,]\d)"
 
 RULES = (
+    (r"\bT-(?=\d)", lambda m: "T minus "),
+    (rf"{_BARE}(\d{{4}}-\d\d-\d\d)[T ](\d\d:\d\d)(?::(\d\d)(?:\.\d+)?)?( ?Z\b|[+-]\d\d:?\d\d)?(?![\w:])", _timestamp),
+    (rf"{_BARE}((?:19|20)\d\d)-(0[1-9]|1[0-2])(?![\w-]|[.,:]\d)", _month_of_year),
+    (r"(?<![\d:.])(?:(\d{1,2}):)?(\d{1,2}):(\d\d)([.,])(\d{1,3})(?![\d:])", _stopwatch),
+    (r"(?<![\w:.,])([01]\d|2[0-3])([0-5]\d)(?= ?(?:hours|hrs|h)\b)", _military),
     # telephone numbers, card and social security numbers: 1-800-555-1234, (555) 123-4567, +44 20 7946 0958
     (rf"{_BARE}(?:\+?\d{{1,3}}[-. ]?)?\(?\d{{3}}\)?[-. ]\d{{3}}[-. ]\d{{4}}{_END}", _telephone),
     (rf"(?<![\w.])\(\d{{3}}\) ?\d{{3}}[-. ]\d{{4}}{_END}", _telephone),
-    (r"(?<!\w)\+\d{1,3}(?:[-. ]\(?\d{2,5}\)?){2,5}" + _END, _telephone),
+    (r"(?<!\w)\+\d{1,3}(?:[-. ]\(?\d{2,7}\)?){2,5}" + _END, _telephone),
     (rf"{_BARE}\d{{3}}-\d{{4}}{_END}", _telephone),
+    (rf"{_BARE}0\d{{2,4}}[ -]\d{{3,4}}[ -]\d{{3,4}}{_END}|{_BARE}0\d{{3,4}} \d{{6}}{_END}", _telephone),
+    (r"(?<=[a-z])(,? )(?:[Ee]xt\.?|[Ee]xtension|x) ?(\d{1,5})\b", _extension),
     (rf"{_BARE}\d{{3}}-\d{{2}}-\d{{4}}{_END}", _telephone),
     (rf"{_BARE}\d{{4}}([- ])\d{{4}}\1\d{{4}}\1\d{{4}}{_END}", _telephone),
-    (r"\b([Tt]el(?:ephone)?\.?:?|[Pp]hone:?|[Ff]ax:?|[Cc]all(?: me at| us at)?|[Dd]ial) (\+?[\d(][\d ()-]{5,}\d)"
+    (r"\b([Tt]el(?:ephone)?\.?:?|[Pp]hone:?|[Ff]ax:?|[Cc]all(?: me at| us at)?|[Dd]ial|[Tt]ext|[Rr]ing|[Mm]obile:?"
+     r"|[Nn]umber is) (\+?[\d(][\d ()-]{5,}\d)"
      r"(?![\w,.]\d)",
      lambda m: f"{m[1]} {_groups(m[2])}"),
-    (r"\b([Cc]all|[Dd]ial|[Cc]alled|[Dd]ialed|[Pp]hone) (911|999|112|411|311|211|988)\b",
+    (r"\b([Cc]all|[Dd]ial|[Cc]alled|[Dd]ialed|[Pp]hone|[Tt]ext|[Rr]ing|[Tt]exted|[Rr]ang|[Rr]ing) (911|999|112|411"
+     r"|311|211|988|111|101|000)\b",
      lambda m: f"{m[1]} {digits(m[2])}"),
     (r"\b(\d)-(\d{3})-([A-Z]{4,})\b", lambda m: f"{digits(m[1])}, {_group(m[2])}, {m[3].lower()}"),
     (r"\b(ISBN(?:-1[03])?):? ?((?:\d-?){9,12}[\dX])\b", lambda m: f"{m[1]} {_groups(m[2])}"),
@@ -182,7 +259,9 @@ RULES = (
     (rf"{_BARE}(\d{{1,3}}(?:,?\d{{3}})?) ?{_ERA}", _era),
     (r"\b(A\.?D|C\.?E)\.? (\d{1,4})\b(?!,\d)", lambda m: f"{' '.join(m[1].replace('.', ''))} {year(int(m[2]))}"),
     (r"(?<!\w)'(\d\d)\b(?!')", lambda m: _two_digits(m[1])),
-    (r"\b([Ii]n|[Ss]ince|[Uu]ntil|[Bb]y|[Yy]ear|[Cc]irca|c\.|ca\.) (\d{4})\b(?![,.]\d| [a-z]+s\b|%)",
+    (r"\b([Ii]n|[Ss]ince|[Uu]ntil|[Bb]y|[Yy]ear|[Cc]irca|c\.|ca\.) ?(\d{4})\b(?![,.]\d| [a-z]+s\b|%)",
+     lambda m: f"{'circa' if m[1] in ('c.', 'ca.') else m[1]} {year(int(m[2]))}"),
+    (r"\b([Pp]re|[Pp]ost|[Mm]id|[Ee]arly|[Ll]ate|[Cc]irca|[Nn]on|[Aa]nti|[Ii]nter)-((?:1[1-9]|20)\d\d)(?![\w,]|\.\d)",
      lambda m: f"{m[1]} {year(int(m[2]))}"),
     # numbers that are read in pairs
     (r"\b([Ff]light [A-Z]{2}|[Rr]oom|[Ff]light|[Hh]ighway|[Rr]oute|[Ii]nterstate|[Ss]uite|[Aa]partment|[Bb]oeing"

@@ -6,6 +6,7 @@ After this step a capital letter that stands alone is the letter's name, and the
 import re
 from re import Match
 
+from bitjets_mlx.text.dictionary import look_up
 from bitjets_mlx.text.pronunciation import is_known
 from bitjets_mlx.text.provenance import Traced
 from bitjets_mlx.text.words import words
@@ -25,7 +26,7 @@ INITIALISMS = words(
     PST PDT GMT UTC BST CET AAA DUI DWI NDA QA UX UI SEO CRM ERP KPI ROI YTD EOD OOO ASAP WTF CO PH UV IR RF AC FM
     VHF UHF PTA PTSA ICBM CRT SAC PRS FPCC IOU OJ PJ TP TLC SNL USAF RAF USMC USPS USDA NTSB FAA SSN DMV HOA CCTV
     DVD VCR VHS LP EP RGB CMYK ANSI ISBN LGBT LGBTQ HRT IVF IUD AA NA TA RA CV EV EVS PHEV TGV HPV IBS UTI OTC PPE
-    MPG APB UAV ALS CNC PCB ROC RSS RSA AES PGP SSL TLS
+    MPG NAACP UNHCR SPCA USMLE AAU IAAF APB UAV ALS CNC PCB ROC RSS RSA AES PGP SSL TLS
     """
 )
 
@@ -45,6 +46,9 @@ _LETTER_NOUNS = words(
     """
 )
 
+_QUESTION = re.compile(
+    r" (?:are|is|was|were|did|do|does|will|can|would|has|have|else|wants|knows)\b[^.!]*\?", re.IGNORECASE
+)
 _WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)*")
 _MIXED = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _NAME_PREFIX = re.compile(r"(?:Mc|Mac|De|Di|Du|Da|La|Le|Van|Von|Fitz|St)[A-Z][a-z]+$")
@@ -81,10 +85,13 @@ def can_be_said(word: str) -> bool:
     )
 
 
-def _capitals(word: str, shouted: bool, before: str) -> str:
+def _capitals(word: str, shouted: bool, before: str, after: str = "") -> str:
     """A word all in capitals, two letters or more: spelled, or in lower case to be read as a word."""
+    if word == "WHO" and _QUESTION.match(after):
+        return "who"
     if shouted and word in _EVERYDAY:
-        return word.lower()
+        article = re.search(r"\b(?:THE|A|AN)\s$", before)
+        return spell(word) if article and word in {"US", "IT", "WHO"} else word.lower()
     if len(word) == 2:
         is_word = word in _SHORT_WORDS or (word == "AM" and before.endswith("I "))
         return word.lower() if is_word else spell(word)
@@ -100,9 +107,11 @@ def _mixed(word: str, before: str) -> str:
     if re.fullmatch(r"[A-Z]{2,}s", word) and word[:-1] != "OK":
         stem = _capitals(word[:-1], False, "")
         return f"{stem}'s" if stem.isupper() or " " in stem else f"{stem}s"
-    if is_known(word.lower()) or _NAME_PREFIX.match(word):
-        return word
     parts = _MIXED.findall(word)
+    acronym_last = len(parts) == 2 and len(parts[0]) > 3 and parts[0][1:].islower() and parts[1].isupper()
+    split = acronym_last and (len(parts[1]) == 1 or look_up(word.lower()) is None)
+    if not split and (is_known(word.lower()) or _NAME_PREFIX.match(word)):
+        return word
     if all(len(part) < 3 for part in parts) and len(parts) < 4:  # "NaCl", "DoD"
         return spell(word)
     if len(parts) > 4:  # "aNyThInG": no words inside
@@ -151,7 +160,8 @@ def read_capitals(text: Traced) -> None:
         if apostrophe and (len(base) < 2 or not base.isupper() or suffix.lower() != "s"):
             return match[0].lower() if match[0].isupper() and len(match[0]) > 2 else match[0]
         if len(base) > 1 and base.isupper():
-            return _capitals(base, shouted[match.start()], before) + apostrophe + suffix.lower()
+            after = match.string[match.end() : match.end() + 100]
+            return _capitals(base, shouted[match.start()], before, after) + apostrophe + suffix.lower()
         if re.search(r"[a-zA-Z][A-Z]", base):
             return _mixed(base, before) + apostrophe + suffix
         return match[0]

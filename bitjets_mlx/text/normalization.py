@@ -7,7 +7,20 @@ from re import Match
 from typing import NamedTuple
 
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.text import abbreviations, dates, letters, markup, quantities, roman, signs, web
+from bitjets_mlx.text import (
+    abbreviations,
+    dates,
+    figures,
+    letters,
+    markup,
+    maths,
+    models,
+    quantities,
+    roman,
+    signs,
+    web,
+    weekdays,
+)
 from bitjets_mlx.text.characters import describe, spell_in_ascii
 from bitjets_mlx.text.provenance import Place, Rule, Span, Traced
 from bitjets_mlx.text.sentences import Sentence, split_sentences
@@ -31,8 +44,14 @@ def _compiled(rules: Iterable[tuple[str, Callable[[Match[str]], str]]]) -> list[
 
 
 _SPACES = _compiled(((r"[^\S\n]{2,}", lambda m: " "), (r"[^\S\n]*\n[^\S\n]*\n\s*", lambda m: "\n\n")))
-_FIRST_RULES = _compiled((*signs.REPEATED, *letters.ARTICLES, *web.RULES, *abbreviations.FIRST))
-_NUMBER_RULES = _compiled((*dates.RULES, *quantities.MEASURES))
+_FIRST_RULES = _compiled((
+    *signs.REPEATED, *letters.ARTICLES, *web.RULES, *abbreviations.FIRST, *models.GRADES, *maths.LETTERS,
+    *figures.LETTER_RANGES, *figures.RANGES[:2], *weekdays.RULES,
+))  # fmt: skip
+_NUMBER_RULES = _compiled((
+    *figures.SEPARATORS, *figures.POSSESSIVES, *models.RULES, *figures.RANGES, *maths.RULES, *dates.RULES,
+    *figures.FIGURES, *quantities.MEASURES,
+))  # fmt: skip
 _LATER_WORD_RULES = _compiled((*abbreviations.RULES, *roman.RULES))
 _LATER_NUMBER_RULES = _compiled((*quantities.NUMBERS,))
 _SIGN_RULES = _compiled(signs.SIGNS_AS_WORDS)

@@ -4,7 +4,7 @@ import re
 from re import Match
 
 from bitjets_mlx.text.letters import split_letters_and_digits
-from bitjets_mlx.text.numbers import cardinal, decimal, digits, ordinal, pairs, plural, to_ordinal, year
+from bitjets_mlx.text.numbers import cardinal, decimal, digits, ordinal, pairs, plural, year
 from bitjets_mlx.text.tables import CURRENCIES, CURRENCY_CODES, SCALES, TOUCHING, UNITS
 from bitjets_mlx.text.words import any_of
 
@@ -24,6 +24,11 @@ _IDIOMS = {
     "401(k)": "four oh one K", "9-1-1": "nine one one", "80/20": "eighty twenty", "4x4": "four by four",
     "4WD": "four wheel drive", "1-on-1": "one on one", "2FA": "two F A",
 }  # fmt: skip
+
+
+_COUNTABLE = (
+    "people|men|women|children|active|daily|monthly|new|paying|registered|unique|total|likes|miles|copies|euros|bytes"
+)
 
 
 def money(amount: str, names: tuple[str, str, str, str], scale: str = "", adjective: bool = False) -> str:
@@ -81,6 +86,20 @@ def _period_after_unit(period: str | None, match: Match[str]) -> str:
     return "." if period and ends else ""
 
 
+def _per_power(match: Match[str]) -> str:
+    """9.8 m/s2 -> "nine point eight meters per second squared", 70 kg/m^3 -> "seventy kilograms per cubic meter"."""
+    amount, unit, per, power = match.groups()
+    name = {"2": "square ", "3": "cubic "}[power] + UNITS[per][0]
+    name = f"{UNITS[per][0]} {'squared' if power == '2' else 'cubed'}" if per == "s" else name
+    return f"{decimal(amount)} {UNITS[unit][0 if amount == '1' else 1]} per {name}"
+
+
+def _code_before(match: Match[str]) -> str:
+    """EUR 1.5 million -> "one point five million euros"."""
+    code, amount, word, letter = match.groups()
+    return money(amount, CURRENCY_CODES[code], SCALES[word or letter] if word or letter else "")
+
+
 def _square(match: Match[str]) -> str:
     kind = {"s": "square", "c": "cubic"}[match[2][0].lower()]
     return f"{decimal(match[1])} {kind} {UNITS[match[3]][0 if match[1] == '1' else 1]}"
@@ -114,7 +133,11 @@ def _fraction(match: Match[str]) -> str:
     part = fraction(int(top), int(bottom))
     if part is None:
         words = f"{cardinal(int(top))} over {cardinal(int(bottom))}"
-        return (f"{cardinal(int(whole))} " if whole else "") + words + match[0][match.end(3) - match.start() :]
+        return (
+            (f"{cardinal(int(whole))} " if whole else "")
+            + words
+            + match[0][match.end(3) - match.start() :].lstrip("thrnds")
+        )
     if whole:
         part = f"{cardinal(int(whole))} and {part.replace('one half', 'a half').replace('one quarter', 'a quarter')}"
     if unit is None:
@@ -139,7 +162,8 @@ def _version(match: Match[str]) -> str:
 def _scientific(match: Match[str]) -> str:
     power = int(match[3])
     words = f"minus {cardinal(-power)}" if power < 0 else ordinal(power)
-    return f"{decimal(match[1])} times ten to the {words}"
+    unit = f" {UNITS[match[4]][1]}" if match[4] else ""
+    return f"{decimal(match[1])} times ten to the {words}{unit}" + (f" per {_per(match[5])}" if match[5] else "")
 
 
 def plain_number(match: Match[str]) -> str:
@@ -165,6 +189,7 @@ def _counts(before: str, rest: str) -> bool:
     return noun is not None and noun[1] not in {"was", "is", "has", "does", "as", "his", "this", "its", "us", "versus"}
 
 
+_OF_UNIT = rf"(?: ?{_UNIT}(?:/({any_of(UNITS)}))?(?![\w/^]))?"
 _FREE = r"(?<![\w.,/$£€-])"
 MEASURES = (
     (rf"(?<![\w/-])({any_of(_IDIOMS)})(?![\w/]|[-.,]\d)", lambda m: _IDIOMS[m[1]]),
@@ -174,21 +199,29 @@ MEASURES = (
     (rf"(?<![\w])-(?={_CURRENCY}\.?\d)", lambda m: "minus "),
     (rf"(?<![A-Za-z]){_CURRENCY} ?(-?)({NUMBER})(?:{_SCALE})?", _money),
     (rf"(?<![\w.,])({NUMBER})(?:{_SCALE})? ?{_CODE}(?!\w)", _money_after),
+    (rf"(?<![\w.])({any_of(code for code in CURRENCY_CODES if code[0].isalpha())})\.?"
+     rf" ?({NUMBER})(?![\d,]*-\d)(?:{_SCALE})?(?![\w%])",
+     _code_before),
     (r"(?<![\w.,])(\d+) ?¢(?= (?:coin|stamp|piece))", lambda m: f"{cardinal(int(m[1]))} cent"),
     (r"(?<![\w.,])(\d+) ?¢", lambda m: f"{cardinal(int(m[1]))} cent{'' if m[1] == '1' else 's'}"),
     (r"(?<![\w.,])(\d+\.\d+)([kKMB])\b(?!\.\w)", lambda m: f"{decimal(m[1])} {SCALES[m[2]]}"),
+    (rf"(?<![\w.,$£€])({NUMBER}) ?(bn|mn|trn)\b", lambda m: f"{decimal(m[1])} {SCALES[m[2]]}"),
+    (rf"(?<![\w.,$£€])({NUMBER})([kKMB])(?= (?:{_COUNTABLE}|[a-z]{{2,}}[^sui\W]s)\b)",
+     lambda m: f"{decimal(m[1])} {SCALES[m[2]]}"),
     # ranges and signs
     (r"(?<![\w.,/-])\d+(?:-\d+){2,}(?![\w/-])", _list_of_numbers),
     (rf"{_FREE}({NUMBER}) ?- ?(?={NUMBER} ?=)", lambda m: f"{m[1]} minus "),
     (rf"{_FREE}({NUMBER}) [-] (?={NUMBER}(?!\w))", lambda m: f"{m[1]} minus "),
     (rf"{_FREE}({NUMBER}[%°]?[CF]?)(?:-| ?– ?)(?={NUMBER})", lambda m: f"{m[1]} to "),
-    (rf"(?<![\w.,/-])({NUMBER})[eE]()([+-]?\d+)(?!\w)", _scientific),
-    (rf"(?<![\w.,/-])({NUMBER}) ?(?:×|\*|x|times) ?(10)\^([+-]?\d+)(?!\w)", _scientific),
-    (r"\b10\^([+]?\d+)\b", lambda m: f"ten to the {to_ordinal(cardinal(int(m[1])))}"),
+    (rf"(?<![\w.,/-])({NUMBER})[eE]()([+-]?\d{{1,4}})(?!\w){_OF_UNIT}", _scientific),
+    (rf"(?<![\w.,/-])({NUMBER}) ?(?:×|\*|x|times) ?(10)\^([+-]?\d{{1,4}})(?!\w){_OF_UNIT}", _scientific),
     (rf"(?<![\w)\].])-(?={NUMBER})", lambda m: "minus "),
     (rf"(?<![\w)\].])\+(?={NUMBER})", lambda m: "plus "),
     (rf"(?<=\d) ?[x×*] ?(?={NUMBER} ?=)", lambda m: " times "),
     (r"\b([1-9]\d{2,3}) ?[x×] ?([1-9]\d{2,3})\b", lambda m: f"{pairs(m[1])} by {pairs(m[2])}"),
+    (r"(?<![\w.,])(?=\d)((?:\d+ )?\d+/\d+)(?:\"|'')(?=[\s,.;x×-]|$)",
+     lambda m: m[0] if m.string[: m.start()].count('"') % 2 else f"{m[1]} inch"),
+    (rf"(?<![\w.,])({NUMBER}) ?(kg|g|mg|W|J|N|m|km)/(m|km|s|cm)\^?([23])(?!\d)", _per_power),
     (r"(?<=[\w)])\^([23])(?!\d)", lambda m: {"2": " squared", "3": " cubed"}[m[1]]),
     (r"(?<=[\w)])\^(?=-?\d)", lambda m: " to the power of "),
     (rf"(?<=\d)( ?)(?:[x×]|\*(?!\*)) ?(?={NUMBER})", lambda m: " by "),
@@ -204,11 +237,21 @@ MEASURES = (
      lambda m: f"{cardinal(int(m[1]))} {'foot' if m[1] == '1' else 'feet'} {cardinal(int(m[2]))}"),
     (rf"(?<![\w.,])({NUMBER})(?:\"|'') ?(?=by\b|x\b|wide|tall|long|thick|deep|screen|TV|display|monitor|pipe|disk)",
      lambda m: f"{decimal(m[1])} inch "),
+    (rf"(?<![\w.,])({NUMBER})' ?[x×] ?({NUMBER})(?:'|(?!\w))",
+     lambda m: f"{decimal(m[1])} foot by {decimal(m[2])} foot"),
+    (r"(?<=\d)( ?(?:ft|feet|foot)\.?,? \d{1,2}) in\b\.?(?! \d)",
+     lambda m: f"{m[1]} {'inch' if m[1].endswith(' 1') else 'inches'}"),
+    (rf"(?<![\w.,/])({NUMBER}|(?:\d+ )?\d+/\d+) in(?:\. ?(?=of |wide|tall|high|long|deep|thick|in |x |by |pan|pipe)"
+     rf"|(?= (?:wide|tall|high|long"
+     r"|deep|thick|of (?:rain|snow|water|ice|mud)|in diameter)\b))",
+     lambda m: f"{m[1]} {'inch' if m[1] == '1' else 'inches'} "),
     (rf"(?<![\w.,])({NUMBER})' ?(?=tall|long|wide|high|deep|x\b|by\b)", lambda m: f"{decimal(m[1])} foot "),
     (rf"(?<![\w.,])({NUMBER})\"(?= [a-z])", _inches),
     (r"\b(144|240|360|480|720|1080|1440|2160)([pi])\b", lambda m: f"{pairs(m[1])} {m[2].upper()}"),
     (rf"(?<![\w.,])({NUMBER}) ?(sq|cu|square|cubic)\.? ?(ft|in|yd|mi|m|km|cm|mm)\b\.?", _square),
-    (rf"(?<![\w.,/])(?:(\d+)[ -])?(\d+)/(\d+)(?!\w*[/\d]|[.,]\d)(?: ?{_UNIT}(?![\w/])(\.(?!\w))?)?", _fraction),
+    (rf"(?<![\w.,/])(?:(\d+)[ -])?(\d+)/(\d+)(?:ths?\b|rds?\b|nds?\b|st\b)?(?!\w*[/\d]"
+     rf"|[.,]\d)(?: ?{_UNIT}(?![\w/])(\.(?!\w))?)?",
+     _fraction),
     (rf"(?<![\w.,/])({NUMBER})( {_SCALE_WORD})?([ -]?){_UNIT}(?:\^([23]))?(?:/({any_of(UNITS)}|hour|day|week|month|year"
      r"|second|minute|person|mile))?(?![\w/'^])(\.(?!\w))?", _measure),
     (r"\b([Aa]) one (?=half\b|quarter\b)", lambda m: f"{m[1]} "),

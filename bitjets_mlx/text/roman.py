@@ -106,6 +106,14 @@ def _after_noun(match: Match[str]) -> str:
     return f"{noun} {cardinal(number)}"
 
 
+def _of(match: Match[str]) -> str:
+    """ "Part III of IV"."""
+    noun, first, last = match[1], value(match[2]), value(match[3])
+    if noun.lower() not in COUNTED or first is None or last is None:
+        return match[0]
+    return f"{noun} {cardinal(first)} of {cardinal(last)}"
+
+
 def _century(match: Match[str]) -> str:
     number = value(match[1])
     return match[0] if number is None else ordinal(number)
@@ -119,10 +127,15 @@ def _alone(match: Match[str]) -> str:
 RULES = (
     (r"\b([IVXL]+)(?:st|nd|rd|th)?(?=(?:st|nd|rd|th)? (?:[Cc]entur|[Oo]lympi|[Cc]ongress\b|[Dd]ynast|[Aa]rmy|[Cc]orps"
      r"|[Aa]rrondissement))", _century),
+    (r"\b([Aa]n) IV\b|\bIV(?= (?:drip|line|fluids?|bag|infusion|therapy|access|antibiotics?|pump|pole|needle"
+     r"|injection)\b)",
+     lambda m: f"{m[1]} I V" if m[1] else "I V"),
+    (r"\b([A-Z][a-z]+|[a-z]+) ([IVXL]+) of ([IVXL]+)\b", _of),
+    (r"\b(GTA|FF|MGS|DOOM|NBA) ([IVX]+)\b", lambda m: f"{m[1]} {cardinal(value(m[2]) or 0)}" if value(m[2]) else m[0]),
     (r"\b([A-Z][a-z]+) ([IVXLC]+)\b(?!\.\w|-|&)", _after_name),
     (r"\b([a-z]+) ([IVXL]+)\b(?!['.]\w)", _after_noun),
     (r"\b([A-Za-z][a-z]+) ([ivxl]+)\b(?!['.]\w)", _after_noun),
-    (r"(?<=\()(?:i{1,3}|iv|vi{0,3}|ix|xi{0,3})(?=\))", _alone),
+    (r"(?<![A-Za-z]\()(?<=\()(?:i{1,3}|iv|vi{0,3}|ix|xi{1,3})(?=\))", _alone),
     (r"\bI(?=, II\b)", _alone),
     (r"\bM[MDCLXVI]{3,}\b", _alone),
     (r"\b(?:II|III|VII|VIII|XI{1,3}|XIV|XVI{0,3}|XIX|XXI{1,3}|XXIV)\b(?!['.&-]\w)", _alone),

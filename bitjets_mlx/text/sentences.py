@@ -30,7 +30,9 @@ _CLAUSES = (
 )
 _BRACES = re.compile(r"\{[^{}]*\}")
 _NEVER_LAST = (frozenset(TITLES) | words("e.g i.e eg ie cf viz vs al ca approx")) - words("Pt Ft Dr")
-_MAYBE_LAST = frozenset({*WORDS, *STREETS, *(phrase.rstrip(".") for phrase in PHRASES if phrase.endswith("."))})
+_MAYBE_LAST = frozenset(
+    {"Ft", "Pt", "Ste", "Cf", *WORDS, *STREETS, *(phrase.rstrip(".") for phrase in PHRASES if phrase.endswith("."))}
+)
 
 
 class Sentence(str):
@@ -108,6 +110,8 @@ def _windows(sentences: Iterable[Sentence]) -> Iterator[Sentence]:
 def _is_end(text: str, match: re.Match[str]) -> bool:
     """Whether a mark ends its sentence: not after "Dr.", an initial, "No." before a figure, or mid-sentence dots."""
     mark, rest = match[0], text[match.end() : match.end() + _AHEAD]
+    if "!" in mark and re.match(r" [=+*/<>-] ?\w", rest):  # 3! = 6
+        return False
     if "\n" in mark or re.search(r"[!?。！？]", mark):
         return re.match(r"\s+[a-z]", rest) is None or "\n" in mark or not re.search(r"[\"”'’]$", mark)
     if re.match(r"\s*[\"“'(]?[a-z]", rest):  # a sentence begins with a capital or a figure
@@ -118,7 +122,7 @@ def _is_end(text: str, match: re.Match[str]) -> bool:
     last = word[1]
     if last in _NEVER_LAST:
         return not rest.strip()
-    if last in NUMBERED and re.match(r"\s*[#\dIVX]", rest):
+    if (last in NUMBERED or last in {"c", "Rs"}) and re.match(r"\s*[#\dIVX]", rest):
         return False
     initial = re.fullmatch(r"[A-Z]", last) is not None and last != "I"
     if initial or last in _MAYBE_LAST or re.fullmatch(r"(?:[A-Za-z]\.)+[A-Za-z]", last):

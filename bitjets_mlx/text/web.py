@@ -4,6 +4,8 @@ import re
 from re import Match
 
 from bitjets_mlx.text.dictionary import cmudict
+from bitjets_mlx.text.numbers import digits
+from bitjets_mlx.text.words import words
 
 _TOP_LEVEL = (
     "com|org|net|edu|gov|mil|int|info|biz|io|ai|app|dev|co|uk|de|fr|jp|ca|au|eu|us|ru|ch|nl|se|es|br|cn|tv|me|ly|gg|xyz"
@@ -25,7 +27,21 @@ _WORDS = {
     "co": "co",
     "gov": "gov",
     "edu": "E D U",
+    "etc": "E T C",
+    "pdf": "P D F",
+    "gif": "gif",
+    "usr": "U S R",
+    "tmp": "T M P",
+    "var": "var",
+    "src": "S R C",
 }
+
+
+_SHORT = words(
+    """
+    com org net app dev bit the get my go me us we you he hi it in on at to by up so no do be or of if is as an am
+    """
+)
 
 
 def _letters_or_word(part: str) -> str:
@@ -34,7 +50,7 @@ def _letters_or_word(part: str) -> str:
     if lower in _WORDS:
         return _WORDS[lower]
     known = cmudict().get(lower) is not None
-    if len(part) <= 3 and lower not in {"com", "org", "net", "app", "dev", "bit", "the", "get", "my", "go"}:
+    if len(part) <= 3 and lower not in _SHORT:
         return " ".join(part.upper()) if not known or len(part) <= 2 else part
     if not known and not re.search(r"[aeiouy]", lower):
         return " ".join(part.upper())
@@ -43,13 +59,13 @@ def _letters_or_word(part: str) -> str:
 
 def spell_address(text: str) -> str:
     """www.example.com/a_b -> "W W W dot example dot com slash A underscore B"; figures are left to the number rules."""
-    words = []
+    spoken = []
     for part in re.findall(r"[A-Za-z]+|\d+|[^\w\s]|_", text):
         if part.isalpha():
-            words.append(_letters_or_word(part))
+            spoken.append(_letters_or_word(part))
         else:
-            words.append(part if part.isdigit() else _SIGNS.get(part, ""))
-    return " ".join(word for word in words if word)
+            spoken.append(part if part.isdigit() else _SIGNS.get(part, ""))
+    return " ".join(word for word in spoken if word)
 
 
 def _address(match: Match[str]) -> str:
@@ -60,12 +76,13 @@ def _address(match: Match[str]) -> str:
 
 
 def _hashtag(match: Match[str]) -> str:
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])|_|(?<=[A-Za-z])(?=\d)", " ", match[1])
-    return f"hashtag {words}"
+    return "hashtag " + re.sub(r"(?<=[a-z])(?=[A-Z])|_|(?<=[A-Za-z])(?=\d)", " ", match[1])
 
 
 RULES = (
-    (r"\b(?:https?|ftp)://[^\s<>\"')\]}]+", _address),
+    (r"\b(?:https?|ftp|file|ssh|git|wss?|s3)://[^\s<>\"')\]}]+", _address),
+    (r"(?<![\w/<.~])(?:(?:~|\.\.?)?/[\w.-]*\w(?:/[\w.-]*\w)+/?|~/(?:[\w.-]*\w/?)?)(?![\w/])", _address),
+    (r"\blocalhost:(\d{2,5})\b", lambda m: f"localhost {digits(m[1])}"),
     (r"(?:mailto:)?\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+", _address),
     (r"\bwww\.[^\s<>\"')\]}]+", _address),
     (rf"\b[A-Za-z0-9][\w-]*(?:\.[\w-]+)*\.(?:{_SURE})(?:\.(?:{_TOP_LEVEL}))?(?:/[^\s<>\"')\]}}]*)?(?![\w-])", _address),
