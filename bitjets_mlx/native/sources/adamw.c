@@ -15,12 +15,12 @@ void bitjets_sum_of_squares(const float *values, long count, double *sum) {
 }
 
 /* AdamW with clipping and the moving average of the weights: `adamw_plain`, whose scalars are `constants`:
- * beta 1, beta 2, epsilon, scale, keep, rate, correction, share. Returns whether every new parameter is finite. */
+ * beta 1, beta 2, epsilon, scale, keep, rate, correction, fraction. Returns whether every new parameter is finite. */
 int bitjets_adamw(const float *parameter, const float *gradient, const float *first, const float *second,
                    const float *average, float *restrict new_parameter, float *restrict new_first,
                    float *restrict new_second, float *restrict new_average, long count, const float *constants) {
   const float beta1 = constants[0], beta2 = constants[1], epsilon = constants[2], scale = constants[3],
-              keep = constants[4], rate = constants[5], correction = constants[6], share = constants[7];
+              keep = constants[4], rate = constants[5], correction = constants[6], fraction = constants[7];
   int finite = 1;
   for (long i = 0; i < count; i++) {
     const float g = gradient[i] * scale;
@@ -30,7 +30,7 @@ int bitjets_adamw(const float *parameter, const float *gradient, const float *fi
     new_first[i] = m;
     new_second[i] = v;
     new_parameter[i] = p;
-    new_average[i] = average[i] + share * (p - average[i]);
+    new_average[i] = average[i] + fraction * (p - average[i]);
     finite &= fabsf(p) <= FLT_MAX; /* not so for NaN */
   }
   return finite;

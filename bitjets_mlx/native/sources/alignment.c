@@ -11,15 +11,15 @@ static double normalize(double *blank, double *token, int tokens, double smalles
   double total = blank[tokens];
   for (int k = 0; k < tokens; k++) total += blank[k] + token[k];
   if (total < smallest) total = smallest;
-  const double share = 1.0 / total;
-  for (int k = 0; k < tokens; k++) blank[k] *= share, token[k] *= share;
-  blank[tokens] *= share;
+  const double inverse = 1.0 / total;
+  for (int k = 0; k < tokens; k++) blank[k] *= inverse, token[k] *= inverse;
+  blank[tokens] *= inverse;
   return total;
 }
 
 /* log_probabilities (frames, classes), blank first, of which `tokens` + 1 count. Fills gradient (frames, classes) with
  * that of *loss, both divided by the number of tokens; *fits says whether probabilities stayed above `smallest`.
- * Room for 2 x frames x (2 tokens + 1) + 2 (2 tokens + 1) numbers in `scratch`. */
+ * `scratch` takes 2 x frames x (2 tokens + 1) + 2 (2 tokens + 1) numbers. */
 void bitjets_forward_sum(const double *log_probabilities, int frames, int tokens, int classes, double smallest,
                          float *gradient, double *loss, int *fits, double *scratch) {
   const int states = 2 * tokens + 1;
@@ -77,14 +77,14 @@ void bitjets_forward_sum(const double *log_probabilities, int frames, int tokens
     all += of_blanks;
     if (all < smallest) *fits = 0, all = 1.0;
     float *const out = gradient + (long)t * classes;
-    const double share = -1.0 / (all * tokens);
-    out[0] = (float)(of_blanks * share);
-    for (int k = 0; k < tokens; k++) out[k + 1] = (float)(others[k] * token[k] * share);
+    const double factor = -1.0 / (all * tokens);
+    out[0] = (float)(of_blanks * factor);
+    for (int k = 0; k < tokens; k++) out[k + 1] = (float)(others[k] * token[k] * factor);
   }
 }
 
-/* log_probabilities (frames, columns), of which `tokens` count -> durations (tokens) in frames. Room for `tokens`
- * numbers in `best` and frames x tokens in `stepped`. */
+/* log_probabilities (frames, columns), of which `tokens` count -> durations (tokens) in frames.
+ * `best` takes `tokens` numbers, `stepped` frames x tokens. */
 void bitjets_monotonic_search(const double *log_probabilities, int frames, int tokens, int columns, int *durations,
                               double *best, unsigned char *stepped) {
   for (int n = 0; n < tokens; n++) best[n] = -1e30;

@@ -42,18 +42,18 @@ void bitjets_softmax(float *scores, int rows, int columns, float scale) {
       at[i] = power_of_two((at[i] - largest) * scale);
       total += at[i];
     }
-    const float share = 1.0f / total;
-    for (int i = 0; i < columns; i++) at[i] *= share;
+    const float inverse = 1.0f / total;
+    for (int i = 0; i < columns; i++) at[i] *= inverse;
   }
 }
 
 /* The gradient of the probabilities (rows, columns) becomes that of the scores. */
 void bitjets_softmax_gradient(const float *probabilities, float *gradient, int rows, int columns, float scale) {
   for (int row = 0; row < rows; row++) {
-    const float *const share = probabilities + (long)row * columns;
+    const float *const probability = probabilities + (long)row * columns;
     float *const at = gradient + (long)row * columns;
     float along = 0.0f;
-    for (int i = 0; i < columns; i++) along += share[i] * at[i];
-    for (int i = 0; i < columns; i++) at[i] = scale * share[i] * (at[i] - along);
+    for (int i = 0; i < columns; i++) along += probability[i] * at[i];
+    for (int i = 0; i < columns; i++) at[i] = scale * probability[i] * (at[i] - along);
   }
 }

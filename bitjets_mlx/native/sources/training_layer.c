@@ -1,7 +1,8 @@
 /* Training of a ternary layer on one CPU core: what lies around its matrix products, in one pass each.
  *
- * Plain loops that a compiler makes vector instructions of, and in which what is not a number stays so. `frames` rows an utterance, `batch` utterances; what a
- * convolution of `taps` sees of a frame lies side by side in a row of `columns` (taps x inputs).
+ * Plain loops that a compiler makes vector instructions of, and in which what is not a number stays so. `frames` rows per
+ * utterance, `batch` utterances; what a convolution of `taps` sees of a frame lies side by side in a row of `columns`
+ * (taps x inputs).
  */
 #include <math.h>
 #include <stddef.h>
