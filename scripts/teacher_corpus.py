@@ -23,7 +23,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     atomic_write_bytes(options.out / "NOTICE", NOTICE.encode())
     open_ones = [one for one in chosen if not reader.file(one).is_file()]
     if open_ones:
-        _teacher(reader.voice, reader.styles)  # says what is missing before processes are started
+        own_teacher(reader.voice, reader.styles)  # says what is missing before processes are started
     began = time.perf_counter()
     spoken = parallel(partial(read_aloud, reader), open_ones, options.jobs)
     faults = dict(zip((one.id for one in open_ones), progress(spoken, len(open_ones), "reading"), strict=True))
@@ -147,7 +147,7 @@ def pronounced(sentence: Sentence) -> Sentence | None:
             own = skeleton_of_student(text.phonemize(sentence.text))
     except BitjetsError:
         return None
-    phonemes = _phonemizer()(sentence.text)
+    phonemes = phonemizer()(sentence.text)
     if not 0 < len(phonemes) <= MOST_PHONEMES:
         return None
     apart = distance(own, skeleton_of_teacher(phonemes))
@@ -195,7 +195,8 @@ def distance(first: Sequence[str], second: Sequence[str]) -> int:
 
 
 @lru_cache(maxsize=1)
-def _phonemizer():  # type: ignore[no-untyped-def]
+def phonemizer() -> Callable[[str], str]:
+    """The teacher's, one per process."""
     return load_phonemizer()
 
 
@@ -206,7 +207,7 @@ def read_aloud(reader: Reader, sentence: Sentence) -> str:
     """Write one clip; returns what is wrong with it, in which case there is none."""
     import soxr
 
-    samples = _teacher(reader.voice, reader.styles).speak(sentence.phonemes)
+    samples = own_teacher(reader.voice, reader.styles).speak(sentence.phonemes)
     fault = find_fault(samples, sentence.phonemes)
     if fault:
         return fault
@@ -231,7 +232,8 @@ def find_fault(samples: np.ndarray, phonemes: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _teacher(voice: str, styles: Path | None) -> Teacher:
+def own_teacher(voice: str, styles: Path | None) -> Teacher:
+    """One per process."""
     return load_teacher(voice, styles)
 
 

@@ -35,8 +35,8 @@ def texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Five sentences, of which one cannot be written and one is pronounced otherwise; a teacher of sines."""
     monkeypatch.setattr(teacher_corpus, "load_phonemizer", lambda: READ.__getitem__)
     monkeypatch.setattr(teacher_corpus, "load_teacher", lambda *_: Teacher(READ.__getitem__, speak))
-    teacher_corpus._phonemizer.cache_clear()
-    teacher_corpus._teacher.cache_clear()
+    teacher_corpus.phonemizer.cache_clear()
+    teacher_corpus.own_teacher.cache_clear()
     file = tmp_path / "sentences.tsv"
     file.write_text(TABLE)
     return file

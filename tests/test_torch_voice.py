@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_voice import HIFIGAN, tiny_voice
 
-from bitjets_mlx import load_voice
+from bitjets_mlx import load_vocoder, load_voice
 from bitjets_mlx.benchmarking.torch_export import export_for_torch
 from bitjets_mlx.config import HifiganConfig
 from bitjets_mlx.errors import BitjetsError
@@ -60,8 +60,7 @@ def test_the_acoustic_model_is_ours(tmp_path: Path) -> None:
 
 def test_the_harmonic_vocoder_is_ours(tmp_path: Path) -> None:
     folder = tiny_voice(tmp_path)
-    model, voice = twin(tmp_path, folder), load_voice(folder)
-    ours = voice._vocoder.model
+    model, ours = twin(tmp_path, folder), load_vocoder(folder).model
     assert isinstance(ours, HarmonicVocoder)
     rng = np.random.default_rng(0)
     frames = 40
@@ -80,9 +79,9 @@ def test_the_harmonic_vocoder_is_ours(tmp_path: Path) -> None:
 
 def test_hifigan_is_ours(tmp_path: Path) -> None:
     folder = tiny_voice(tmp_path, HifiganConfig(upsample_initial_channel=64))
-    model, voice = twin(tmp_path, folder), load_voice(folder)
+    model = twin(tmp_path, folder)
     mel = np.random.default_rng(0).normal(-4.0, 1.0, (20, 80)).astype(np.float32)
     import torch
 
     found = model.vocode(torch.from_numpy(mel), torch.zeros(20), torch.zeros(20))
-    np.testing.assert_allclose(found, voice._vocoder(mel), atol=1e-5)
+    np.testing.assert_allclose(found, load_vocoder(folder)(mel), atol=1e-5)

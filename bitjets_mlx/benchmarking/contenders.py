@@ -1,6 +1,5 @@
 """Who takes part in `benchmark voice`, and how each is started; what is not installed says so by name."""
 
-import importlib.util
 import json
 import os
 import re
@@ -36,11 +35,6 @@ class Contender:
     bytes: int = 0
 
 
-def lacking(*modules: str) -> list[str]:
-    """Those of the modules that cannot be imported here."""
-    return [name for name in modules if importlib.util.find_spec(name) is None]
-
-
 def program(name: str, package: str, command: tuple[str, ...]) -> Contender:
     """A speech synthesizer on the PATH; `command` without the text, which comes last."""
     path = shutil.which(command[0])
@@ -51,20 +45,19 @@ def program(name: str, package: str, command: tuple[str, ...]) -> Contender:
 
 def _program_bytes(path: Path) -> int:
     """The binary, libraries named like it, and espeak-ng's data folder."""
-    said = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False).stdout if _has_ldd() else ""
+    linked = _output("ldd", path) if shutil.which("ldd") else ""
     stem = path.name.split("-")[0]
     files = {path.resolve()} | {
-        Path(place).resolve() for place in re.findall(r"=> (\S+)", said) if stem in Path(place).name
+        Path(place).resolve() for place in re.findall(r"=> (\S+)", linked) if stem in Path(place).name
     }
-    data = subprocess.run([str(path), "--version"], capture_output=True, text=True, check=False).stdout
-    folder = re.search(r"Data at: (\S+)", data)
+    folder = re.search(r"Data at: (\S+)", _output(str(path), "--version"))
     if folder:
         files |= {file for file in Path(folder[1]).rglob("*") if file.is_file()}
     return sum(file.stat().st_size for file in files)
 
 
-def _has_ldd() -> bool:
-    return shutil.which("ldd") is not None
+def _output(*command: str | Path) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def run(contender: Contender, texts: list[str], first: int, repeat: int) -> Found:
@@ -87,9 +80,14 @@ def run(contender: Contender, texts: list[str], first: int, repeat: int) -> Foun
             process.wait()
             if process.returncode or not line or not rest:
                 errors.seek(0)
-                said = errors.read().decode(errors="replace").strip().splitlines()
-                raise BitjetsError(f"{contender.name} failed: {said[-1] if said else 'it said nothing'}")
+                raise failed(contender.name, errors.read().decode(errors="replace"))
     return {"cold": cold, **json.loads(rest)}
+
+
+def failed(name: str, errors: str) -> BitjetsError:
+    """The error of a process, by its last words."""
+    lines = errors.strip().splitlines()
+    return BitjetsError(f"{name} failed: {lines[-1] if lines else 'no message'}")
 
 
 def _run_program(contender: Contender, texts: list[str], first: int) -> Found:
@@ -106,15 +104,15 @@ def _say(contender: Contender, text: str) -> tuple[float, float, float]:
     began = time.perf_counter()
     process = subprocess.Popen([*contender.command, text], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
-    sound = os.read(process.stdout.fileno(), 65536)
-    while sound and len(sound) <= WAV_HEADER:
-        sound += os.read(process.stdout.fileno(), 65536)
+    output = os.read(process.stdout.fileno(), 65536)
+    while output and len(output) <= WAV_HEADER:
+        output += os.read(process.stdout.fileno(), 65536)
     first = time.perf_counter() - began
-    sound += process.stdout.read()
+    output += process.stdout.read()
     process.stdout.close()
     process.wait()
     whole = time.perf_counter() - began
-    if process.returncode or len(sound) <= WAV_HEADER or sound[:4] != b"RIFF":
+    if process.returncode or len(output) <= WAV_HEADER or output[:4] != b"RIFF":
         raise BitjetsError(f"{contender.name} failed: {' '.join(contender.command)} gave no WAV file.")
-    rate, width = int.from_bytes(sound[24:28], "little"), int.from_bytes(sound[32:34], "little")
-    return first, whole, (len(sound) - WAV_HEADER) / width / rate
+    rate, width = int.from_bytes(output[24:28], "little"), int.from_bytes(output[32:34], "little")
+    return first, whole, (len(output) - WAV_HEADER) / width / rate

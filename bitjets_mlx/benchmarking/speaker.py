@@ -31,7 +31,7 @@ def main() -> None:
     """Speak, measure, print."""
     kind, path = sys.argv[1:]
     job = json.loads(Path(path).read_text())
-    with contextlib.redirect_stdout(sys.stderr):  # what others print is no part of the report
+    with contextlib.redirect_stdout(sys.stderr):  # what others print is not part of the report
         speaker = KINDS[kind](job)
         next(speaker.stream(job["first"]))
     print(json.dumps({"spoke": True}), flush=True)
@@ -96,10 +96,9 @@ def bitjets(job: Job) -> Speaker:
 
     def parts() -> dict[str, Callable[[], Any]]:
         prediction = voice.predict(texts[job["first"]], speaker)
-        sound = voice._vocoder
         return {
             "acoustic": lambda: voice.predict(texts[job["first"]], speaker),
-            "vocoder": lambda: sound(prediction.mel, prediction.f0, prediction.voiced),
+            "vocoder": lambda: voice._vocoder(prediction.mel, prediction.f0, prediction.voiced),
         }
 
     return Speaker(lambda index: voice.stream(texts[index], speaker), voice.sample_rate, _lazily(parts))

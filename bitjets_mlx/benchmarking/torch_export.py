@@ -27,19 +27,19 @@ def export_for_torch(voice: Path, vocoder: Path, output: Path) -> None:
 
     `vocoder` is a voice or vocoder folder. BitjetsError for a voice whose acoustic model the twin does not have.
     """
-    config, sound = read_config(voice), read_config(vocoder)
+    config, vocoder_config = read_config(voice), read_config(vocoder)
     if not isinstance(config.acoustic, AcousticConfig) or not config.acoustic.mel or config.acoustic.norm != "rms":
         raise BitjetsError(f"{voice}: the PyTorch twin speaks with a BitJETS of ours only: give such a voice.")
-    assert sound.vocoder is not None and config.statistics is not None
+    assert vocoder_config.vocoder is not None and config.statistics is not None
     arrays = {f"acoustic.{name}": array for name, array in _acoustic_arrays(voice, config.acoustic).items()}
-    weights: Any = tree_flatten(read_vocoder(vocoder, sound).parameters())
+    weights: Any = tree_flatten(read_vocoder(vocoder, vocoder_config).parameters())
     arrays |= {f"vocoder.{name}": np.array(leaf) for name, leaf in weights}
     arrays |= {"mel_mean": np.array(config.statistics.mel_mean), "mel_std": np.array(config.statistics.mel_std)}
-    if isinstance(sound.vocoder, HarmonicConfig):
-        arrays |= {"envelope": envelope_matrix(sound.vocoder.n_mels), "noise": np.array(even_noise_table())}
+    if isinstance(vocoder_config.vocoder, HarmonicConfig):
+        arrays |= {"envelope": envelope_matrix(vocoder_config.vocoder.n_mels), "noise": np.array(even_noise_table())}
     described = {
         "acoustic": to_json(config.acoustic),
-        "vocoder": to_json(sound.vocoder),
+        "vocoder": to_json(vocoder_config.vocoder),
         "lowest_mel": math.log(config.audio.log_floor),
         "speakers": _speakers(config),
         "symbols": list(config.symbols),

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from bitjets_mlx.benchmarking.contenders import lacking
+from bitjets_mlx.benchmarking.contenders import failed
 from bitjets_mlx.benchmarking.machine import describe_machine
 from bitjets_mlx.data.features import Features
 from bitjets_mlx.data.prepared import Clip, PreparedData, measure_statistics, write_prepared
-from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.evaluation.packages import lacking
 from bitjets_mlx.native.processor import cpu_cores
 from bitjets_mlx.text.symbols import SYMBOLS
 
@@ -87,8 +87,7 @@ def _run(row: dict[str, Any], job: dict[str, Any], scratch: Path) -> dict[str, f
         [sys.executable, str(TRAINER), row["kind"], str(path)], capture_output=True, text=True, check=False
     )
     if done.returncode or not done.stdout:
-        said = done.stderr.strip().splitlines()
-        raise BitjetsError(f"{row['name']} failed: {said[-1] if said else 'it said nothing'}")
+        raise failed(row["name"], done.stderr)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bitjets_mlx.benchmarking import contenders
-from bitjets_mlx.benchmarking.contenders import Contender, lacking, program
+from bitjets_mlx.benchmarking.contenders import Contender, program
 from bitjets_mlx.benchmarking.cost import acoustic_operations, vocoder_operations
 from bitjets_mlx.benchmarking.machine import describe_machine, peak_gflops
 from bitjets_mlx.config import AcousticConfig, HarmonicConfig
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.evaluation.packages import lacking
 from bitjets_mlx.native.processor import cpu_cores
 from bitjets_mlx.voice import load_voice
 from bitjets_mlx.voice.voice_config import VOCODER_FILE, VoiceConfig, read_config

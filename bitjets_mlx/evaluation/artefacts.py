@@ -1,4 +1,4 @@
-"""What a listener would call a fault of the sound itself: hiss in pauses, cut endings, clicks where sentences join.
+"""What a listener would call a fault of the waveform itself: hiss in pauses, cut endings, clicks where sentences join.
 
 Levels are those of frames of 20 ms, every 10 ms: 10 log10 of the mean square, in dB below full scale, at least -100.
 """

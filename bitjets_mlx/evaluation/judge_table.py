@@ -59,7 +59,7 @@ def by_system(summaries: Mapping[str, Summary]) -> str:
 
 
 def _notes(summaries: Mapping[str, Summary]) -> list[str]:
-    """How to install each judge that said nothing."""
+    """How to install each judge that is missing."""
     return [
         f"{one.label}: not installed ({one.install})"
         for one in measures()

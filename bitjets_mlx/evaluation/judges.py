@@ -1,7 +1,7 @@
 """All judges of a waveform, and what they say of many: the upper part of `evaluate`'s table.
 
 They need no reference waveform: predicted opinion scores, words understood, whose voice it is, how sentences end. A
-judge whose package is not installed says nothing; `judge_table` prints how to install it.
+judge whose package is not installed is left out; `judge_table` prints how to install it.
 """
 
 import math

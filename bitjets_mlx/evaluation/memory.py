@@ -27,6 +27,6 @@ def peak_memory(command: Sequence[str], environment: Mapping[str, str] | None = 
     done = subprocess.run(launcher, env=environment, capture_output=True, text=True, check=False)
     code, _, size = done.stdout.strip().partition(" ")
     if code != "0":
-        said = done.stderr.strip().splitlines()
-        raise BitjetsError(f"`{command[0]}` failed: {said[-1] if said else 'it said nothing'}")
+        lines = done.stderr.strip().splitlines()
+        raise BitjetsError(f"`{command[0]}` failed: {lines[-1] if lines else 'no message'}")
     return int(size)

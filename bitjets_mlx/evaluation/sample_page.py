@@ -1,4 +1,4 @@
-"""A folder of samples: sound as Ogg Opus, spectrograms as PNG, and one HTML page that plays them."""
+"""A folder of samples: audio as Ogg Opus, spectrograms as PNG, and one HTML page that plays them."""
 
 import html
 import io
@@ -19,7 +19,7 @@ from bitjets_mlx.evaluation.sentences import group_takes, load_as_recorded
 from bitjets_mlx.files import atomic_folder
 from bitjets_mlx.voice import Voice
 
-OPUS_RATE = 48000  # Opus knows no 22,050 Hz
+OPUS_RATE = 48000  # Opus has no 22,050 Hz
 COMPRESSION = 0.85  # of libsndfile, 0 to 1: some 40 kbit/s of one channel
 LONGEST = 8.0  # seconds: longer sentences make the page heavy
 LOWEST, HIGHEST = -11.5, 1.5  # log mel, of the pictures' colors
@@ -83,8 +83,8 @@ def write_opus(path: Path, audio: np.ndarray, sample_rate: int) -> None:
     import soundfile
 
     try:
-        sound = resample(audio, sample_rate, OPUS_RATE)
-        soundfile.write(path, sound, OPUS_RATE, format="OGG", subtype="OPUS", compression_level=COMPRESSION)
+        waveform = resample(audio, sample_rate, OPUS_RATE)
+        soundfile.write(path, waveform, OPUS_RATE, format="OGG", subtype="OPUS", compression_level=COMPRESSION)
     except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         raise BitjetsError(f"soundfile cannot write Ogg Opus here ({error}): pip install -U soundfile.") from None
 

@@ -20,7 +20,7 @@ from bitjets_mlx.evaluation.pitch import Contour, duration_error, log_f0_errors,
 from bitjets_mlx.evaluation.quality import Quality, copy_quality
 from bitjets_mlx.evaluation.spectra import align, mel_cepstral_distortion, mel_cepstrum
 
-SILENT = 1e-3  # root mean square of a file that says nothing
+SILENT = 1e-3  # root mean square of a file without speech
 SHORTEST, LONGEST = 0.5, 2.0  # times the recording; beyond, a sentence was cut or does not end
 
 

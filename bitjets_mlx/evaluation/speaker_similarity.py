@@ -42,7 +42,7 @@ def similarities(
     """
     found = np.full(len(embeddings), np.nan)
     for index, (embedding, text) in enumerate(zip(embeddings, texts, strict=True)):
-        others = [one for one, said in zip(recordings, read, strict=True) if said != text and np.isfinite(one).all()]
+        others = [one for one, own in zip(recordings, read, strict=True) if own != text and np.isfinite(one).all()]
         if others:
             center = np.mean(others, axis=0)
             found[index] = float(embedding @ center / np.linalg.norm(center))

@@ -1,7 +1,7 @@
 """Mel-cepstral distortion with dynamic time warping.
 
 Recipe: spectral envelope by WORLD's CheapTrick (M. Morise 2015, "CheapTrick, a spectral envelope estimator for
-high-quality speech synthesis"; default q1 = -0.15, FFT of 1024) at the mel frames' centres, with F0 as given and
+high-quality speech synthesis"; default q1 = -0.15, FFT of 1024) at the mel frames' centers, with F0 as given and
 500 Hz where unvoiced; its cepstrum frequency-warped (alpha 0.45) to order 34 as SPTK's `freqt` does; frames
 aligned by DTW on coefficients 1 to 34 (Euclidean, steps (1, 1), (1, 0), (0, 1) of equal weight, from both starts
 to both ends); 10 / ln 10 * sqrt(2 * sum of squared differences), coefficient 0 left out, mean over the path.
@@ -34,10 +34,10 @@ def mel_cepstrum(audio: np.ndarray, f0: np.ndarray, voiced: np.ndarray) -> np.nd
 
 
 def _power_spectrum(audio: np.ndarray, f0: np.ndarray) -> np.ndarray:
-    """Power in a Hann window three periods long around each frame centre, (T, 513); the window has unit energy."""
+    """Power in a Hann window three periods long around each frame center, (T, 513); the window has unit energy."""
     offsets = np.arange(-N_FFT // 2, N_FFT // 2)
-    centres = HOP * np.arange(len(f0)) + HOP // 2
-    frames = audio.astype(np.float64)[np.clip(centres[:, None] + offsets, 0, len(audio) - 1)]  # (T, 1024)
+    centers = HOP * np.arange(len(f0)) + HOP // 2
+    frames = audio.astype(np.float64)[np.clip(centers[:, None] + offsets, 0, len(audio) - 1)]  # (T, 1024)
     inside = np.abs(offsets) <= np.round(1.5 * SAMPLE_RATE / f0)[:, None]
     window = np.where(inside, 0.5 + 0.5 * np.cos(np.pi * offsets * (f0 / 1.5 / SAMPLE_RATE)[:, None]), 0.0)
     window /= np.sqrt(np.sum(window**2, axis=1, keepdims=True))
@@ -66,8 +66,8 @@ def _smooth(power: np.ndarray, f0: np.ndarray) -> np.ndarray:
     margin = int(np.max(width)) + 2
     mirrored = np.pad(power, ((0, 0), (margin, margin)), mode="reflect")
     integral = np.cumsum(mirrored, axis=1)  # up to half a bin beyond each position
-    centres = np.arange(bins) + margin - 0.5
-    return (_sample(integral, centres + width / 2) - _sample(integral, centres - width / 2)) / width
+    centers = np.arange(bins) + margin - 0.5
+    return (_sample(integral, centers + width / 2) - _sample(integral, centers - width / 2)) / width
 
 
 def _recovered_cepstrum(power: np.ndarray, f0: np.ndarray) -> np.ndarray:

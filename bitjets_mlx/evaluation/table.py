@@ -62,7 +62,7 @@ def _speaker_row(takes: list[TakeMeasures], natural: Mapping[str, SpeakerStatist
     row: Row = {"clips": len(takes), "sentences": round(float(share.sum()))}
     speech = [take.speech for take in takes if take.speech]
     if len(speech) == len(takes):
-        row |= _likeness(speech, share) | _pitch(takes, speech) | _sound(speech, share)
+        row |= _likeness(speech, share) | _pitch(takes, speech) | _noise(speech, share)
         row |= _nearest(_statistics(one.statistics for one in speech), natural) | _rereadings(takes)
     copies = [take.quality for take in takes if take.quality]
     if len(copies) < len(takes):
@@ -103,7 +103,7 @@ def _pitch(takes: list[TakeMeasures], speech: list[SpeechMeasures]) -> Row:
     }
 
 
-def _sound(speech: list[SpeechMeasures], share: np.ndarray) -> Row:
+def _noise(speech: list[SpeechMeasures], share: np.ndarray) -> Row:
     floors = np.array([one.noise_floor for one in speech]), np.array([one.noise_floor_natural for one in speech])
     return {
         "noise_floor_natural_db": _mean(floors[1], share),
@@ -133,7 +133,7 @@ def _statistics(parts: Iterable[SpeakerStatistics]) -> SpeakerStatistics:
 
 
 def _mean(values: Sequence[float] | np.ndarray, share: np.ndarray) -> float:
-    """Weighted mean of what is no NaN: a clip without a frame voiced in both has no F0 error, a very short no STOI."""
+    """Weighted mean of what is not NaN: a clip without a frame voiced in both has no F0 error, a very short no STOI."""
     array = np.array(values)
     known = np.isfinite(array)
     return float(np.average(array[known], weights=share[known])) if known.any() else float("nan")
