@@ -59,7 +59,7 @@ for precision in full-precision weight-bits=4 ternary; do
 done
 
 # The vocoder: as many updates at each precision, and 1.58 bit in three stages.
-vocoder="vocoder --batch-size 16 --accumulate 1 --learning-rate 4e-4 --repulsion 0.25"
+vocoder="vocoder --batch-size 16 --accumulate 1 --learning-rate 4e-4 --energy-distance-weight 0.25"
 for bits in 8 4 1.58; do
   train "vocoder_$bits" $vocoder --updates "$updates" --weight-bits "$bits" --init "$root/weights/duo"
   measure "vocoder_$bits" --vocoder "$work/vocoder_$bits"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 
 from bitjets_mlx.audio.files import read_audio
 from bitjets_mlx.errors import BitjetsError
@@ -24,6 +23,7 @@ from bitjets_mlx.evaluation.intonation import final_slope, sentence_kind
 from bitjets_mlx.evaluation.judges import COPIES, RECORDINGS, SYNTHESIS, Judged, interval, summarize
 from bitjets_mlx.evaluation.speaker_similarity import similarities
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 SPOKEN = REPOSITORY / "docs" / "sample_lj.wav"
 
 

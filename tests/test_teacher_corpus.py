@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import REPOSITORY
 
 from bitjets_mlx.benchmarking.teachers import SAMPLE_RATE, Teacher, load_teacher
 from bitjets_mlx.data.corpus import read_corpus
 from bitjets_mlx.errors import BitjetsError
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 soxr = pytest.importorskip("soxr", reason="needs soxr: pip install soxr")
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 

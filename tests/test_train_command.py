@@ -21,6 +21,7 @@ from tiny_training import (
     quick_environment,
     run_train,
     tiny_data,
+    tiny_trainer,
     train_command,
 )
 from tiny_voice import acoustic_run, vocoder_run
@@ -30,6 +31,7 @@ from bitjets_mlx.acoustic import build_acoustic
 from bitjets_mlx.config import HIFIGAN_VERSIONS, AcousticConfig, HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.evaluation import distill_mos
 from bitjets_mlx.training import defaults, loop
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
 from bitjets_mlx.training.config import AcousticTraining, TrainConfig, VocoderTraining, flag, get, settings_of
@@ -37,7 +39,7 @@ from bitjets_mlx.training.configure import new_config, resumed_config
 from bitjets_mlx.training.defaults import hifigan_training, new_acoustic
 from bitjets_mlx.training.runs import load_run_config, run_weights
 from bitjets_mlx.training.trainer import Trainer
-from bitjets_mlx.training.validation import example
+from bitjets_mlx.training.validation import VocoderValidation, example
 from bitjets_mlx.training.warm_start import InitCheckpoint, deepened, read_init, weights_for_speakers
 
 
@@ -177,6 +179,37 @@ def test_what_is_kept_follows_its_options(monkeypatch: pytest.MonkeyPatch, data:
     options = ("--resume", "--log-every", "3", "--save-every", "4", "--validate-every", "5")
     call(monkeypatch, data, tmp_path, "acoustic", *options)
     assert seen == [(loop.LoopConfig(6, log_every=3, save_every=4, validate_every=5), True)]
+
+
+def test_distill_mos_is_measured_on_a_few_copies_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch, data: PreparedData
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def score(waveforms: list[np.ndarray], rate: int) -> np.ndarray:
+        asked.append((len(waveforms), rate))
+        return np.array([float(np.abs(waveform).max()) for waveform in waveforms])
+
+    monkeypatch.setattr(distill_mos, "score", score)
+    made = tiny_trainer("vocoder", data)
+    train.add_measures(made, pesq=False, judge=True)
+    found = made.validate(0)
+    clips = made.validation.clips
+    loudest = [np.abs(data.load(clip).audio).max() for clip in clips]
+    assert found["distill_mos_recorded"] == pytest.approx(np.mean(loudest)) != found["distill_mos"]
+    assert asked == [(len(clips), 22050)] * 2
+
+
+def test_pesq_of_the_recordings_themselves_is_the_best(data: PreparedData) -> None:
+    for package in ("pesq", "pystoi"):
+        pytest.importorskip(package)
+    made = tiny_trainer("vocoder", data)
+    assert "pesq" not in made.validate(0)
+    train.add_measures(made, pesq=True, judge=False)
+    assert 1.0 <= made.validate(0)["pesq"] <= 4.65
+    assert isinstance(made.validation, VocoderValidation)
+    recorded = [data.load(clip).audio for clip in made.validation.clips]
+    assert made.validation.measures[0](recorded, recorded)["pesq"] > 4.0
 
 
 @pytest.mark.parametrize(

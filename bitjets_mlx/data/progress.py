@@ -1,25 +1,17 @@
-"""A progress bar of a few lines: rewritten in place on a terminal, a line every tenth otherwise."""
+"""A progress bar: rewritten in place on a terminal, a line now and then otherwise."""
 
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TypeVar
 
+from tqdm import tqdm
+
 T = TypeVar("T")
+QUIET_SECONDS = 30.0  # between lines where the output is not a terminal
 
 
-def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
+def progress(items: Iterable[T], total: int, label: str) -> Iterable[T]:
     """Pass `items` on, showing how many of `total` are done and how long the rest will take."""
-    begun, shown, terminal = time.monotonic(), 0.0, sys.stderr.isatty()
-    for done, item in enumerate(items, 1):
-        yield item
-        now = time.monotonic()
-        tenth = done * 10 // total > (done - 1) * 10 // total
-        if done == total or (terminal and now - shown > 0.1) or (not terminal and tenth and now - begun > 2):
-            shown = now
-            left = (now - begun) / done * (total - done)
-            bar = "#" * (30 * done // total)
-            line = f"{label} [{bar:<30}] {done}/{total} {now - begun:.0f} s, {left:.0f} s left"
-            print("\r" + line if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
-    if terminal and total:
-        print(file=sys.stderr)
+    interval = 0.1 if sys.stderr.isatty() else QUIET_SECONDS
+    bar: Iterable[T] = tqdm(items, label, total, mininterval=interval, dynamic_ncols=True)
+    return bar

@@ -15,7 +15,7 @@ from bitjets_mlx.training.acoustic_losses import AcousticBatch
 from bitjets_mlx.training.batches import BatchPlan, MicroBatch, pad
 
 Item = dict[str, np.ndarray]
-MOST_REPEATS = 3  # of a speaker with little speech: more would have the model learn these few clips by heart
+MOST_REPEATS = 3  # of a speaker with little speech: more, and the model overfits these few clips
 
 
 class AcousticReader:

@@ -88,7 +88,7 @@ def align_on_host(batch: AcousticBatch, scores: mx.array, with_blank: mx.array) 
 
 
 def recorded_variance(batch: AcousticBatch, alignment: Alignment) -> Variance:
-    """What the predictors should say: durations, and pitch and energy averaged over each token's frames."""
+    """Targets of the predictors: durations, and pitch and energy averaged over each token's frames."""
     inside = length_mask(batch.frame_lengths, batch.mel.shape[1])[..., 0]  # (B, T)
     return Variance(
         mx.log(alignment.durations + 1.0),
@@ -146,7 +146,7 @@ def acoustic_loss(
 
 
 def _frame_losses(frames: Frames, batch: AcousticBatch, counts: Counts, frame_mask: mx.array) -> dict[str, mx.array]:
-    """Losses of what the decoder says: mel L1, F0 L1 where voiced, cross entropy of voicing."""
+    """Losses of the decoder's outputs: mel L1, F0 L1 where voiced, cross entropy of voicing."""
     inside, voiced = frame_mask[..., 0], batch.voiced * frame_mask[..., 0]  # (B, T)
     logits = frames.voicing
     cross_entropy = mx.logaddexp(logits, mx.array(0.0)) - logits * batch.voiced  # (B, T)

@@ -1,8 +1,8 @@
-"""What regression takes away from an acoustic model's prosody, measured on training clips and given back by the voice.
+"""What regression takes from an acoustic model's prosody, measured on training clips; the voice gives it back.
 
-A predictor trained on squared error says the mean of what it cannot know. Log durations come out near their geometric
-mean, so speech is a little too fast; pitch comes out with a fraction of its spread, so speech is flat. One factor a
-speaker for each mends both.
+A predictor trained on squared error predicts the mean of what it cannot know. Log durations come out near their
+geometric mean, so speech is a little too fast; pitch comes out with a fraction of its spread, so speech is flat. One
+factor per speaker for each corrects both.
 """
 
 import mlx.core as mx
@@ -24,7 +24,7 @@ LARGEST_PITCH_FACTOR = 2.5
 
 
 def calibrate(model: AcousticModel, data: PreparedData) -> Calibration:
-    """Factors on predicted durations (frames) and pitch (normalized), one a speaker. `model` must have its aligner."""
+    """Factors on predicted durations (frames) and pitch (normalized), one per speaker. `model` has its aligner."""
     model.eval()
     clips = usable_clips(data, "train")
     duration, pitch = [], []
@@ -32,10 +32,10 @@ def calibrate(model: AcousticModel, data: PreparedData) -> Calibration:
         own = [clip for clip in clips if clip.speaker == speaker]
         chosen = own[:: max(1, len(own) // CLIPS)][:CLIPS]
         measured = [_compare(model, data, clip) for clip in chosen]
-        real_frames, said_frames = (sum(frames) for frames in zip(*(row[0] for row in measured), strict=True))
-        real, said = (np.concatenate(rows) for rows in zip(*(row[1] for row in measured), strict=True))
-        duration.append(real_frames / max(said_frames, 1.0))
-        factor = PITCH_SPREAD * float(np.std(real)) / max(float(np.std(said)), 1e-3)
+        real_frames, predicted_frames = (sum(frames) for frames in zip(*(row[0] for row in measured), strict=True))
+        real, predicted = (np.concatenate(rows) for rows in zip(*(row[1] for row in measured), strict=True))
+        duration.append(real_frames / max(predicted_frames, 1.0))
+        factor = PITCH_SPREAD * float(np.std(real)) / max(float(np.std(predicted)), 1e-3)
         pitch.append(min(max(factor, 1.0), LARGEST_PITCH_FACTOR))
     return Calibration(duration=tuple(duration), pitch=tuple(pitch))
 
@@ -52,8 +52,8 @@ def _compare(
     path = path_matrix(durations, frames)  # (1, T, N)
     mask = length_mask(batch.token_lengths, tokens)
     states = model.encode(batch.tokens, batch.speakers, mask)
-    said = model.predict_variance(batch.tokens, batch.speakers, states, mask)
+    predicted = model.predict_variance(batch.tokens, batch.speakers, states, mask)
     voiced = (item["voiced"] @ path[0]) > 0  # (N,)
     real_pitch = np.array(token_means(batch.log_f0, batch.voiced, mx.array(path)))[0]
-    said_frames = float(mx.sum(mx.maximum(mx.exp(said.log_durations) - 1.0, 1.0)))
-    return (float(frames), said_frames), (real_pitch[voiced], np.array(said.pitch)[0][voiced])
+    predicted_frames = float(mx.sum(mx.maximum(mx.exp(predicted.log_durations) - 1.0, 1.0)))
+    return (float(frames), predicted_frames), (real_pitch[voiced], np.array(predicted.pitch)[0][voiced])

@@ -74,9 +74,9 @@ class JointStage(Trainer):
         found = self.acoustic.step(number, gradients["acoustic"])
         vocoder = self.networks["vocoder"].step(number, gradients["vocoder"])
         if self.config.adversarial(number) > 0.0:
-            gradients, judged = self.discriminator_gradients(waveforms)
+            gradients, more = self.discriminator_gradients(waveforms)
             self.networks[DISCRIMINATORS].step(number, gradients)
-            losses |= judged
+            losses |= more
         return losses | found | {f"vocoder_{name}": value for name, value in vocoder.items()} | self.skipped()
 
     def read(self, number: int) -> list[Shards]:
@@ -136,7 +136,7 @@ class JointShard:
         warm_up: str,
         adversarial: bool,
         parameters: Tree,
-        judges: Tree,
+        discriminator_weights: Tree,
         adversarial_weight: mx.array,
         fraction: mx.array,
         segments: Segments,
@@ -154,7 +154,7 @@ class JointShard:
         """
         amount = quantization_amount(warm_up, quantization)
         acoustic_key, vocoder_key = mx.random.split(key)
-        self.discriminators.update(judges)
+        self.discriminators.update(discriminator_weights)
         self.acoustic.update(parameters["acoustic"])
         clips, numbers = AcousticBatch(*batch), Counts(*counts)
         found = Alignment(*alignment) if alignment else align_on_host(clips, *align_scores(self.acoustic, clips))
@@ -165,10 +165,9 @@ class JointShard:
 
         def generate(mel: mx.array, vocoder: Tree) -> tuple[mx.array, Losses, Waveforms]:
             self.vocoder.update(vocoder)
-            judge, own = self.discriminators if adversarial else None, frames._replace(mel=mel)
-            return joint_waveform_loss(
-                self.vocoder, judge, own, Segments(*segments), self.scale, adversarial_weight, self.config, vocoder_key
-            )
+            models = self.vocoder, self.discriminators if adversarial else None
+            given = frames._replace(mel=mel), Segments(*segments), self.scale
+            return joint_waveform_loss(*models, *given, adversarial_weight, self.config, vocoder_key)
 
         def loss(acoustic: Tree) -> tuple[mx.array, Losses]:
             own, losses, frames = predict(acoustic)
@@ -188,10 +187,10 @@ class JointShard:
         shared, of_vocoder = _scaled(waveform_losses, fraction), _scaled(of_vocoder, fraction)
         return {"acoustic": of_acoustic, "vocoder": of_vocoder}, shared | renamed(losses), waveforms
 
-    def discriminator_loss(self, judges: Tree, waveforms: Any, fraction: mx.array) -> tuple[mx.array, Losses]:
+    def discriminator_loss(self, weights: Tree, waveforms: Any, fraction: mx.array) -> tuple[mx.array, Losses]:
         """The discriminators' loss on one shard's waveforms."""
         own = Waveforms(*waveforms)
-        self.discriminators.update(judges)
+        self.discriminators.update(weights)
         batch = {"audio": own.recorded, "key": own.key}
         total, losses = waveform_discriminator_loss(self.discriminators, own.generated, batch, self.config)
         return fraction * total, _scaled(losses, fraction)

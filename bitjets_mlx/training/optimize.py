@@ -137,10 +137,3 @@ def _parted(vector: mx.array, shapes: list[tuple[int, ...]]) -> list[mx.array]:
     ends = np.cumsum([math.prod(shape) for shape in shapes])
     parts = mx.split(vector, [int(end) for end in ends[:-1]])
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-
-
-def learning_rate(update: int, updates: int, peak: float, warm_up: int, hold: float, final: float) -> float:
-    """Linear warm-up, constant until the share `hold` of the run, then linear decay to `final` x peak."""
-    progress = update / updates
-    falling = 1.0 if progress < hold else max(final, (1.0 - progress) / (1.0 - hold))
-    return peak * min(1.0, (update + 1) / max(warm_up, 1)) * falling

@@ -158,7 +158,7 @@ def example(model: AcousticModel, data: PreparedData, clip: Clip) -> Example:
 
 
 class VocoderValidation(Validation):
-    """Copy synthesis, with the noise of seed 0: spectral losses, and what `measures` say of it."""
+    """Copy synthesis, with the noise of seed 0: spectral losses, and what `measures` find."""
 
     def __init__(self, data: PreparedData, config: TrainConfig, clips: int = CLIPS) -> None:
         super().__init__(data, config, clips)

@@ -47,7 +47,7 @@ def spectral_losses(
     reference: list[mx.array] | None = None,
     mel_loss_kind: str = "single",
 ) -> tuple[mx.array, mx.array]:
-    """Multi-resolution STFT loss and mel loss of two sounds' `spectra`: 2 scalars.
+    """Multi-resolution STFT loss and mel loss of two waveforms' `spectra`: 2 scalars.
 
     The first is spectral convergence + log-magnitude distance, mean over the resolutions; the second the mean
     absolute difference of the log-mel spectrograms. `reference`: whose norm the convergence is relative to, `real`
@@ -71,7 +71,7 @@ def energy_distance_losses(
     """The spectral losses as a generalized energy distance (Gritsenko et al. 2020): 3 x (B, S) -> 2 scalars.
 
     first and second: what the generator made of the same features with different noise. Their mean distance to the
-    real sound, minus half `weight` times their distance to each other. At 1 the minimum is where the sounds
+    real waveform, minus half `weight` times their distance to each other. At 1 the minimum is where the waveforms
     are spread as the real ones are; at 0 it is where they are closest on average, for which pulses always beat
     noise: speech turns buzzy, and hiss too quiet.
     """

@@ -46,15 +46,15 @@ class VocoderStage(Trainer):
         """The discriminators' step, then the generator's, as in HiFi-GAN."""
         own, updates = self.config.vocoder_training, self.config.updates
         generator, discriminators = self.networks["vocoder"], self.networks[DISCRIMINATORS]
-        micro_batches, judged = self.read(number), Line()
+        micro_batches, found = self.read(number), Line()
         if number >= own.first_adversarial(updates):
-            gradients, judged = self.discriminator_gradients(micro_batches)
+            gradients, found = self.discriminator_gradients(micro_batches)
             discriminators.step(number, gradients)
         if own.in_warm_up(number, updates):
-            return judged | self.skipped()
+            return found | self.skipped()
         gradients, losses = self.gradients(number, micro_batches)
         rate = generator.step(number, gradients, number - own.frozen_updates(number, updates))
-        return losses | judged | rate | self.skipped()
+        return losses | found | rate | self.skipped()
 
     def read(self, number: int) -> list[list[Batch]]:
         """The shards of every micro-batch of an update."""
@@ -78,10 +78,10 @@ class VocoderStage(Trainer):
 def vocoder_networks(generator: Vocoder, discriminators: Discriminators, config: TrainConfig) -> dict[str, Network]:
     """A generator and its discriminators, which have a learning rate of their own and are not averaged."""
     own = config.vocoder_training
-    judges = dataclasses.replace(own.optimizer, learning_rate=own.discriminator_learning_rate)
+    optimizer = dataclasses.replace(own.optimizer, learning_rate=own.discriminator_learning_rate)
     return {
         "vocoder": Network(generator.parameters(), own.optimizer, config.updates),
-        DISCRIMINATORS: Network(discriminators.parameters(), judges, config.updates, averaged=False),
+        DISCRIMINATORS: Network(discriminators.parameters(), optimizer, config.updates, averaged=False),
     }
 
 
@@ -90,14 +90,14 @@ def _generator_loss(
     generator: Vocoder,
     discriminators: Discriminators | None,
     parameters: Tree,
-    judges: Tree,
+    discriminator_weights: Tree,
     weight: mx.array,
     batch: Batch,
 ) -> Losses:
     """Losses of the generator on one shard, without discriminators or with the `weight` of theirs."""
     generator.update(quantized(parameters, config.weight_bits))
     if discriminators is not None:
-        discriminators.update(judges)
+        discriminators.update(discriminator_weights)
     return generator_loss(generator, discriminators, batch, weight, config)
 
 
@@ -105,11 +105,11 @@ def _discriminator_loss(
     config: VocoderTraining,
     generator: Vocoder,
     discriminators: Discriminators,
-    judges: Tree,
+    discriminator_weights: Tree,
     parameters: Tree,
     batch: Batch,
 ) -> Losses:
     """Loss of the discriminators on one shard."""
     generator.update(quantized(parameters, config.weight_bits))
-    discriminators.update(judges)
+    discriminators.update(discriminator_weights)
     return discriminator_loss(discriminators, generator, batch, config)
