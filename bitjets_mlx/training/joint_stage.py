@@ -165,9 +165,11 @@ class JointShard:
 
         def generate(mel: mx.array, vocoder: Tree) -> tuple[mx.array, Losses, Waveforms]:
             self.vocoder.update(vocoder)
-            models = self.vocoder, self.discriminators if adversarial else None
-            given = frames._replace(mel=mel), Segments(*segments), self.scale
-            return joint_waveform_loss(*models, *given, adversarial_weight, self.config, vocoder_key)
+            adversary, own = self.discriminators if adversarial else None, frames._replace(mel=mel)
+            where, weight = Segments(*segments), adversarial_weight
+            return joint_waveform_loss(
+                self.vocoder, adversary, own, where, self.scale, weight, self.config, vocoder_key
+            )
 
         def loss(acoustic: Tree) -> tuple[mx.array, Losses]:
             own, losses, frames = predict(acoustic)
