@@ -15,13 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from bitjets_mlx.audio.files import resample
 from bitjets_mlx.evaluation.packages import optional
+from bitjets_mlx.evaluation.waveforms import at_16_khz, at_one_level
 
 NEEDS = ("torch", "distillmos")
-RATE = 16000
-PEAK = 0.7  # every waveform is brought to this peak: the score depends on the level
-QUIETEST = 1e-4  # a peak below this is not amplified: silence stays silence
 
 
 def score(waveforms: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
@@ -34,8 +31,7 @@ def score(waveforms: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
     for index, waveform in enumerate(waveforms):
         if not len(waveform):
             continue
-        samples = resample(np.asarray(waveform, np.float32), sample_rate, RATE)
-        samples = samples / max(QUIETEST, float(np.abs(samples).max())) * PEAK
+        samples = at_one_level(at_16_khz(waveform, sample_rate))
         with torch.no_grad():
             scores[index] = float(model(torch.from_numpy(samples)[None])[0])
     return scores

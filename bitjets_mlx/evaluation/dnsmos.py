@@ -12,12 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from bitjets_mlx.audio.files import resample
 from bitjets_mlx.evaluation.packages import optional
+from bitjets_mlx.evaluation.waveforms import RATE, at_16_khz, at_one_level
 
 NEEDS = ("onnxruntime", "librosa", "requests", "speechmos")
-RATE = 16000
-PEAK = 0.7
 WINDOW, STEP = int(9.01 * RATE), RATE
 TRIMMED = 160  # samples at the end of a window, as in the package
 
@@ -27,15 +25,14 @@ def score(waveforms: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
 
     BitjetsError where the packages are not installed.
     """
-    return np.array([_score(np.asarray(waveform, np.float32), sample_rate) for waveform in waveforms])
+    return np.array([_score(waveform, sample_rate) for waveform in waveforms])
 
 
 def _score(waveform: np.ndarray, sample_rate: int) -> float:
     features, network = _network()
     if not len(waveform):
         return float("nan")
-    samples = resample(waveform, sample_rate, RATE)
-    samples = samples / max(1e-4, float(np.abs(samples).max())) * PEAK
+    samples = at_one_level(at_16_khz(waveform, sample_rate))
     while len(samples) < WINDOW:
         samples = np.append(samples, samples)
     count = int(np.floor(len(samples) / RATE) - WINDOW / RATE) + 1

@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bitjets_mlx.audio.files import resample
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.evaluation.packages import lacking, optional
+from bitjets_mlx.evaluation.waveforms import RATE, at_16_khz
 from bitjets_mlx.text import normalize
 
-RATE = 16000
 MOONSHINE, POCKETSPHINX = "Moonshine tiny-en", "pocketsphinx"
 
 
@@ -72,7 +71,7 @@ def recognize(waveform: np.ndarray, sample_rate: int = 22050) -> str:
     """What `recognizer()` hears in samples (S,); "" for nothing. BitjetsError where none is installed."""
     if not len(waveform):
         return ""
-    samples = resample(np.asarray(waveform, np.float32), sample_rate, RATE)
+    samples = at_16_khz(waveform, sample_rate)
     return _moonshine_hears(samples) if recognizer() == MOONSHINE else _pocketsphinx_hears(samples)
 
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from bitjets_mlx.audio.files import resample
+from bitjets_mlx.audio.pitch import PitchConfig
 from bitjets_mlx.evaluation import distill_mos, dnsmos, speaker_similarity
 from bitjets_mlx.evaluation.intelligibility import (
     Errors,
@@ -48,7 +50,7 @@ def judge(waveform: np.ndarray, text: str, sample_rate: int = 22050) -> Judged:
         None if lacking(*dnsmos.NEEDS) else float(dnsmos.score([waveform], sample_rate)[0]),
         recognize(waveform, sample_rate) if recognizer() else None,
         None if lacking(*speaker_similarity.NEEDS) else speaker_similarity.embed(waveform, sample_rate),
-        final_slope(waveform),
+        final_slope(resample(waveform, sample_rate, PitchConfig().sample_rate)),
     )
 
 

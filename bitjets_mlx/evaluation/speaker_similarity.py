@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from bitjets_mlx.audio.files import resample
 from bitjets_mlx.evaluation.packages import optional
+from bitjets_mlx.evaluation.waveforms import at_16_khz
 
 NEEDS = ("torch", "librosa", "resemblyzer")
-RATE = 16000
 SIZE = 256
 
 
@@ -28,7 +27,7 @@ def embed(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     nothing = np.full(SIZE, np.nan, np.float32)
     if not len(waveform) or not np.any(waveform):
         return nothing
-    speech = preprocess(resample(np.asarray(waveform, np.float32), sample_rate, RATE))
+    speech = preprocess(at_16_khz(waveform, sample_rate))
     return encoder.embed_utterance(speech) if len(speech) else nothing
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import soundfile
+
 from bitjets_mlx.audio.files import read_audio
 from bitjets_mlx.data.parallel import parallel
 from bitjets_mlx.data.progress import progress
@@ -58,4 +60,5 @@ def judge_files(jobs: Sequence[JudgeJob], workers: int) -> list[Judged]:
 
 def judge_file(job: JudgeJob) -> Judged:
     """What the judges say of one file."""
-    return judge(read_audio(job.path), job.text)
+    rate = soundfile.info(job.path).samplerate  # its own: judges resample once
+    return judge(read_audio(job.path, rate), job.text, rate)
