@@ -10,9 +10,9 @@ static inline float power_of_two(float x) {
   x = x < -90.0f ? -90.0f : x;
   const float whole = rintf(x), rest = x - whole;
   float power = EXP2_NEAR_ZERO(rest);
-  int32_t bits;
+  uint32_t bits;
   memcpy(&bits, &power, sizeof bits);
-  bits += (int32_t)whole * (1 << 23);
+  bits += (uint32_t)(int32_t)whole << 23; /* unsigned, since what is not a number comes here too */
   memcpy(&power, &bits, sizeof bits);
   return power;
 }
