@@ -27,6 +27,7 @@ def main() -> None:
         pack=arguments.pack,
         ternary=arguments.ternary,
         key_map=_path(arguments.key_map),
+        overwrite=arguments.overwrite,
     )
     converted = convert(Path(arguments.checkpoint), output, options)
     for said in write_converted(output, converted):
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pack", action="store_true", help="bitjets: ternary weights five to a byte; no more training")
     parser.add_argument("--ternary", action="store_true", help="espnet-jets: prepare it for ternary fine-tuning")
     parser.add_argument("--key-map", metavar="JSON", help='{"name there": "name here", "name to drop": null}')
+    parser.add_argument("--overwrite", action="store_true", help="replace FOLDER whatever it holds")
     return parser
 
 

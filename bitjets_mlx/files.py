@@ -2,9 +2,9 @@
 
 import json
 import os
-import shutil
+import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,18 +62,23 @@ def _check_depth(values: Any) -> None:
 def atomic_write(path: str | Path, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path`, on any error it is removed.
 
-    The temporary name keeps the suffix, as several writers choose the format by it. Without `sync` the file
-    survives a killed process but perhaps not a power cut: for caches that are checked when read.
+    A link is followed, and a file that was there leaves its mode to the new one. The temporary name keeps the suffix,
+    as several writers choose the format by it. Without `sync` the file survives a killed process but perhaps not a
+    power cut: for caches that are checked when read.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    path = Path(path).resolve()
+    temporary = path.with_name(f".{path.stem[:100]}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
+        if path.exists():
+            temporary.touch(0o600)
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         yield temporary
         if sync:
-            _sync(temporary)
+            sync_to_disk(temporary)
         os.replace(temporary, path)
-    except OSError as error:  # a full disk does not say by itself which file it was
-        error.filename = error.filename or str(path)
+    except OSError as error:  # a full disk does not say which file it was, or names the temporary one
+        if error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -85,32 +90,32 @@ def atomic_write_bytes(path: str | Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-@contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it replaces `path`, on any error it is removed."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _sync(file)
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-    except BaseException:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-    _sync(path.parent)
+def check_file(
+    path: Path, beginnings: Sequence[bytes] = (), overwrite: bool = False, inputs: Sequence[Path] = ()
+) -> None:
+    """BitjetsError where a file cannot or must not be written at `path`: said before any work is done.
+
+    A file that is there is replaced if it is empty or begins with one of `beginnings`, as files of the same kind do;
+    anything else only with `overwrite`, and what is read from (`inputs`) never.
+    """
+    if not path.parent.is_dir():
+        raise BitjetsError(f"there is no folder {path.parent}: make it first.")
+    if path.is_dir():
+        raise BitjetsError(f"{path} is a folder: give the name of a file.")
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        raise BitjetsError(f"{path} is a device, not a file: give the name of a file.")
+    if not os.access(path.resolve().parent, os.W_OK):
+        raise BitjetsError(f"the folder {path.parent} cannot be written to: give another --output.")
+    if any(path.resolve() == source.resolve() for source in inputs):
+        raise BitjetsError(f"{path} is read from, and must not be written over: give another name.")
+    if path.exists() and path.stat().st_size and not overwrite:
+        with path.open("rb") as file:
+            beginning = file.read(max(map(len, beginnings), default=0))
+        if not any(beginning.startswith(known) for known in beginnings):
+            raise BitjetsError(f"{path} is there and holds something else: give another name, or --overwrite.")
 
 
-def _sync(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Wait until `path` is on the disk; a rename may otherwise get there before the data."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -9,6 +9,7 @@ stand for either half. Without --vocoder the voice speaks by Griffin-Lim; withou
 import argparse
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.data.rare_symbols import substitutes
 from bitjets_mlx.errors import BitjetsError, run_command
 from bitjets_mlx.files import read_json
+from bitjets_mlx.folders import check_folder
 from bitjets_mlx.text.symbols import SYMBOLS
 from bitjets_mlx.training.calibrate import calibrate
 from bitjets_mlx.training.config import TrainConfig
@@ -39,6 +41,7 @@ from bitjets_mlx.voice.voice_config import (
     CONFIG_FILE,
     TRAINABLE_FILE,
     VOCODER_FILE,
+    VOICE_FOLDER,
     VoiceConfig,
     read_config,
 )
@@ -59,15 +62,21 @@ def main() -> None:
         raise BitjetsError("there is nothing to pack: give --acoustic RUN, --vocoder RUN, or both, or --joint RUN.")
     if arguments.trainable and arguments.acoustic is None:
         raise BitjetsError("--trainable keeps the acoustic model's latent weights: give --acoustic RUN too.")
+    inputs = [
+        Path(path) for path in (arguments.acoustic, arguments.vocoder, arguments.notes, arguments.measured) if path
+    ]
+    sister = output.with_name(f"{output.name}_trainable")
+    for folder in (output, sister) if arguments.trainable else (output,):
+        check_folder(folder, VOICE_FOLDER, arguments.overwrite, inputs)
     notes = _read_text(arguments.notes) if arguments.notes else ""
     measured = read_json(Path(arguments.measured)) if arguments.measured else None
     acoustic = acoustic_part(Path(arguments.acoustic)) if arguments.acoustic else None
     vocoder = vocoder_part(Path(arguments.vocoder)) if arguments.vocoder else None
-    write_parts(output, acoustic, vocoder, notes, measured)
+    write_parts(output, acoustic, vocoder, notes, measured, arguments.overwrite, inputs)
     _say_sizes(output)
     if arguments.trainable and acoustic is not None:
-        sister = output.with_name(f"{output.name}_trainable")
-        write_voice(sister, acoustic.config, {TRAINABLE_FILE: half(named_arrays(acoustic.tree))}, notes)
+        latent = {TRAINABLE_FILE: half(named_arrays(acoustic.tree))}
+        write_voice(sister, acoustic.config, latent, notes, overwrite=arguments.overwrite, inputs=inputs)
         _say_sizes(sister)
 
 
@@ -81,7 +90,13 @@ class Part:
 
 
 def write_parts(
-    folder: Path, acoustic: Part | None, vocoder: Part | None, notes: str = "", measured: Any = None
+    folder: Path,
+    acoustic: Part | None,
+    vocoder: Part | None,
+    notes: str = "",
+    measured: Any = None,
+    overwrite: bool = False,
+    inputs: Sequence[Path] = (),
 ) -> None:
     """Write a voice folder of an acoustic part, a vocoder part, or both."""
     _check_fit(acoustic, vocoder)
@@ -94,7 +109,7 @@ def write_parts(
         files[ACOUSTIC_FILE] = pack_acoustic(config.acoustic, acoustic.tree)
     if vocoder is not None:
         files[VOCODER_FILE] = vocoder.arrays
-    write_voice(folder, config, files, notes, measured)
+    write_voice(folder, config, files, notes, measured, overwrite=overwrite, inputs=inputs)
 
 
 def _check_fit(acoustic: Part | None, vocoder: Part | None) -> None:
@@ -207,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--notes", metavar="FILE", help="Markdown for the model card: data, license, machine")
     parser.add_argument("--measured", metavar="FILE", help="JSON of `bitjets_mlx.evaluate --json` for the card")
+    parser.add_argument("--overwrite", action="store_true", help="replace FOLDER whatever it holds")
     return parser
 
 

@@ -161,7 +161,7 @@ def test_flags_without_meaning_are_refused(tmp_path: Path) -> None:
 def test_nothing_else_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "thesis.txt").write_text("mine")
-    with pytest.raises(BitjetsError, match="holds something that is no voice"):
+    with pytest.raises(BitjetsError, match=r"holds thesis\.txt, which belongs to no voice folder"):
         converted(DATA / "bitjets_late.pth", tmp_path / "v")
     assert (tmp_path / "v" / "thesis.txt").read_text() == "mine"
 

@@ -1,15 +1,15 @@
 """Atomic writes: the old file or the new one, and no litter, whatever happens."""
 
 import errno
-import os
+import stat
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bitjets_mlx import files
 from bitjets_mlx.audio.files import write_wav
-from bitjets_mlx.files import atomic_folder, atomic_write, atomic_write_bytes
+from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.files import atomic_write, atomic_write_bytes, check_file, read_json
 
 
 def test_replaces_the_old_file(tmp_path: Path) -> None:
@@ -49,37 +49,39 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_folder_replaces_the_old_one(tmp_path: Path) -> None:
-    for content in ("old", "new"):
-        with atomic_folder(tmp_path / "voice") as temporary:
-            (temporary / "weights").mkdir()
-            (temporary / "weights" / content).write_text(content)
-    assert [path.name for path in (tmp_path / "voice" / "weights").iterdir()] == ["new"]
-    assert [path.name for path in tmp_path.iterdir()] == ["voice"]
+def test_a_link_is_followed_and_modes_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    atomic_write_bytes(tmp_path / "real" / "a.json", b"old")
+    (tmp_path / "real" / "a.json").chmod(0o640)
+    (tmp_path / "link.json").symlink_to("real/a.json")
+    atomic_write_bytes(tmp_path / "link.json", b"new")
+    assert (tmp_path / "link.json").is_symlink() and (tmp_path / "real" / "a.json").read_bytes() == b"new"
+    assert stat.S_IMODE((tmp_path / "real" / "a.json").stat().st_mode) == 0o640
 
 
-def test_failure_keeps_the_old_folder(tmp_path: Path) -> None:
-    with atomic_folder(tmp_path / "voice") as temporary:
-        (temporary / "a").write_text("old")
-    with pytest.raises(ValueError), atomic_folder(tmp_path / "voice") as temporary:
-        (temporary / "b").write_text("half")
-        raise ValueError
-    assert [path.name for path in (tmp_path / "voice").iterdir()] == ["a"]
-    assert [path.name for path in tmp_path.iterdir()] == ["voice"]
+def test_what_is_something_else_is_not_written_over(tmp_path: Path) -> None:
+    thesis, sound, empty = tmp_path / "thesis.wav", tmp_path / "sound.wav", tmp_path / "empty.wav"
+    thesis.write_text("mine")
+    sound.write_bytes(b"RIFF....WAVE")
+    empty.touch()
+    for good in (sound, empty, tmp_path / "new.wav"):
+        check_file(good, [b"RIFF"])
+    with pytest.raises(BitjetsError, match="holds something else: give another name, or --overwrite"):
+        check_file(thesis, [b"RIFF"])
+    check_file(thesis, [b"RIFF"], overwrite=True)
+    with pytest.raises(BitjetsError, match="is read from"):
+        check_file(sound, [b"RIFF"], overwrite=True, inputs=[tmp_path / "." / "sound.wav"])
 
 
-def test_failed_rename_keeps_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with atomic_folder(tmp_path / "voice") as temporary:
-        (temporary / "a").write_text("old")
-    replace, calls = os.replace, []
-
-    def second_fails(source: Path, target: Path) -> None:
-        calls.append(source)
-        if len(calls) == 2:
-            raise OSError(errno.EIO, "broken disk")
-        replace(source, target)
-
-    monkeypatch.setattr(files.os, "replace", second_fails)
-    with pytest.raises(OSError), atomic_folder(tmp_path / "voice") as temporary:
-        (temporary / "b").write_text("new")
-    assert [path.name for path in (tmp_path / "voice").iterdir()] == ["a"]
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "cannot be read as JSON"), ("[" * 10**6, "deeper than 50"), ("[" * 51 + "]" * 51, "deeper than 50")],
+)
+def test_json_is_read_within_bounds(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(BitjetsError, match=message):
+        read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text("[" * 49 + "]" * 49)
+    assert read_json(tmp_path / "a.json")
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "none.json")

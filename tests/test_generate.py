@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from tiny_voice import HIFIGAN, tiny_voice
 
+import bitjets_mlx
 from bitjets_mlx import load_voice
 from bitjets_mlx.voice.weights_file import read_weights
 
@@ -117,6 +119,83 @@ def test_another_vocoder(voice: Path, tmp_path: Path) -> None:
     assert np.array_equal(samples, np.round(expected * 32767).astype(np.int16))
 
 
+def test_text_is_a_plain_argument_and_speakers_have_any_case(voice: Path, tmp_path: Path) -> None:
+    done = generate(voice, TEXT, "--speaker", "BEN", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = load_voice(voice).speak(TEXT, "ben")
+    assert np.array_equal(spoken(tmp_path / "out.wav"), np.round(expected * 32767).astype(np.int16))
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".flac", "FLAC"), (".ogg", "OGG"), (".MP3", "MP3")])
+def test_the_suffix_says_what_is_written(voice: Path, tmp_path: Path, suffix: str, kind: str) -> None:
+    done = generate(voice, TEXT, "--output", f"x{suffix}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = load_voice(voice).speak(TEXT)
+    with soundfile.SoundFile(tmp_path / f"x{suffix}") as file:
+        assert (file.format, file.samplerate, file.channels) == (kind, 22050, 1)
+        samples = file.read(dtype="float32")
+    assert abs(len(samples) - len(expected)) < 3000  # an MP3 has whole frames
+    if kind == "FLAC":
+        assert np.abs(samples - expected).max() < 1 / 30000
+    assert np.corrcoef(samples[: len(expected)], expected[: len(samples)])[0, 1] > (0.9 if kind != "MP3" else -1)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_sound_goes_to_standard_output(voice: Path, tmp_path: Path, raw: bool) -> None:
+    given = [TEXT, "--output", "-", *["--raw"] * raw]
+    command = [sys.executable, "-m", "bitjets_mlx", "generate", "--voice", str(voice), *given]
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path, env=ENVIRONMENT, check=False)
+    assert done.returncode == 0 and b"real-time factor" in done.stderr and not list(tmp_path.iterdir())
+    expected = np.round(load_voice(voice).speak(TEXT) * 32767).astype("<i2").tobytes()
+    assert done.stdout[0 if raw else 44 :] == expected
+    assert raw or done.stdout[:4] == b"RIFF"
+
+
+def test_pauses_are_as_asked_for(voice: Path, tmp_path: Path) -> None:
+    text, model = "One.\n\nTwo. Three.", load_voice(voice)
+    sentences = model.sentences(text)
+    for arguments, pauses in (
+        (["--sentence-pause", "1"], [1.0, 1.0]),
+        (["--paragraph-pause", "2"], [2.0, None]),
+        (["--sentence-pause", "1", "--paragraph-pause", "2"], [2.0, 1.0]),
+    ):
+        done = generate(voice, text, *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        expected = np.concatenate([samples for _, samples in model.utterances(sentences, pauses=pauses)])
+        assert np.array_equal(spoken(tmp_path / "out.wav"), np.round(expected * 32767).astype(np.int16))
+
+
+def test_voices_and_version_are_listed(voice: Path, tmp_path: Path) -> None:
+    assert "duo" in generate(voice, "--list-voices", cwd=tmp_path).stdout.split()
+    assert generate(voice, "--version", cwd=tmp_path).stdout == f"bitjets-mlx {bitjets_mlx.__version__}\n"
+
+
+def test_nobody_reading_the_messages_does_not_stop_it(voice: Path, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "bitjets_mlx.generate", "--voice", str(voice), TEXT]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, env=ENVIRONMENT, check=False)
+    os.close(writer)
+    assert done.returncode == 0 and done.stderr == b"" and len(spoken(tmp_path / "out.wav")) > 1000
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "message"),
+    [
+        ("{} <&- ", 1, "there is no text to speak"),
+        ("{} 'Hello there.' >&- ", 0, ""),
+        ("{} 'Hello there.' 2>&- ", 0, ""),
+        ("PYTHONIOENCODING=ascii {} 'Hello.' --output n\N{LATIN SMALL LETTER E WITH ACUTE}.wav", 0, ""),
+        ("{} 'Hello there. How are you?' --output - | head -c 10 >/dev/null; test ${{PIPESTATUS[0]}} = 141", 0, ""),
+    ],
+)
+def test_closed_and_narrow_streams(voice: Path, tmp_path: Path, shell: str, code: int, message: str) -> None:
+    command = f"{sys.executable} -m bitjets_mlx.generate --voice '{voice}'"
+    line = ["bash", "-c", shell.format(command)]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, check=False)
+    assert done.returncode == code and message in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
 def test_batch_writes_one_file_a_line(voice: Path, tmp_path: Path) -> None:
     lines = "Hello there.\n\nHow are you? Fine.\n"
     done = generate(voice, "--batch", "--output", "many", cwd=tmp_path, input=lines)
@@ -162,7 +241,7 @@ def test_warnings_are_one_line_each(tmp_path: Path) -> None:
 
 
 def test_it_replaces_an_older_file(voice: Path, tmp_path: Path) -> None:
-    (tmp_path / "x.wav").write_text("old")
+    (tmp_path / "x.wav").write_bytes(b"RIFF, an old one")
     assert len(said(voice, tmp_path)) > 1000
 
 
@@ -186,17 +265,44 @@ def test_it_replaces_an_older_file(voice: Path, tmp_path: Path) -> None:
         (["--text", TEXT, "--lexicon", "none"], "cannot read the lexicon"),
         (["--text", TEXT, "--output", "no/folder/x.wav"], "no folder no/folder"),
         (["--text", TEXT, "--output", "."], "is a folder"),
-        (["--text", TEXT, "--output", "/dev/full"], "is a device"),
+        (["--text", TEXT, "--output", "x.xyz"], "take one of wav, flac, ogg, mp3"),
+        (["--text", TEXT, "--output", "x"], "has no suffix of a sound file"),
+        (["--text", TEXT, "--plot", "x.xyz"], "end it in .png"),
+        (["--text", TEXT, "--raw"], "give --output - with it"),
+        (["--text", TEXT, "--output", "-", "--play"], "give a file as --output"),
+        (["--text", TEXT, "--sentence-pause", "-1"], "is not from 0 to 60 seconds"),
+        (["--nonsense"], "--help lists the options"),
+        ([TEXT, "--text", TEXT], "not allowed with"),
+        ([TEXT, "--voice", "nobody"], "there is no voice 'nobody': take duo"),
         (["--text", TEXT, "--plot", "no/x.png"], "no folder no"),
         (["--text", TEXT, "--vocoder", "."], "has no config.json"),
         (["--text", TEXT, "--file", "x"], "not allowed with"),
         (["--text", TEXT, "--batch"], "give a folder as --output"),
-        (["--text", "Fine.\n\N{GRINNING FACE}", "--batch", "--output", "many"], "line 2: "),
         (["--text", "\n", "--batch", "--output", "many"], "no text to speak"),
     ],
 )
 def test_bad_arguments_get_one_sentence(voice: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
     assert message in refused(voice, *arguments, cwd=tmp_path)
+
+
+def test_what_is_there_and_no_sound_is_not_written_over(voice: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.wav").write_text("mine")
+    assert "holds something else" in refused(voice, TEXT, "--output", "thesis.wav", cwd=tmp_path)
+    assert len(said(voice, tmp_path, "--overwrite", name="thesis.wav")) > 1000
+    (tmp_path / "null.wav").symlink_to("/dev/null")
+    assert "is a device" in refused(voice, TEXT, "--output", "null.wav", cwd=tmp_path)
+    (tmp_path / "text.wav").write_text("RIFF is a word.")
+    message = refused(voice, "--file", "text.wav", "--output", "text.wav", "--overwrite", cwd=tmp_path)
+    assert "is read from" in message
+
+
+def test_batch_speaks_what_it_can_and_names_the_rest(voice: Path, tmp_path: Path) -> None:
+    lines = "Fine.\n\N{GRINNING FACE}\nGood.\n"
+    done = generate(voice, "--batch", "--output", "many", cwd=tmp_path, input=lines)
+    assert done.returncode == 1 and "1 lines were not spoken: line 2: " in done.stderr
+    assert sorted(file.name for file in (tmp_path / "many").iterdir()) == ["0001.wav", "0003.wav"]
+    only = refused(voice, "--batch", "--output", "none", cwd=tmp_path, input="\N{GRINNING FACE}\n")
+    assert "line 1: " in only
 
 
 def test_a_text_that_is_no_text(voice: Path, tmp_path: Path) -> None:
@@ -239,13 +345,14 @@ def test_a_full_disk(voice: Path, tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
-    (tmp_path / "out.wav").write_text("the old one")
+    (tmp_path / "out.wav").write_text("RIFF, the old one")
     message = refused(voice, "--text", TEXT, cwd=tmp_path, preexec_fn=limit)
     assert "too large" in message.lower()
-    assert (tmp_path / "out.wav").read_text() == "the old one"
+    assert (tmp_path / "out.wav").read_text() == "RIFF, the old one"
 
 
-def test_a_stopped_run_leaves_nothing(voice: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stopped_run_leaves_nothing(voice: Path, tmp_path: Path, number: signal.Signals) -> None:
     text = "This is a sentence that goes on for some time. " * 400
     command = [sys.executable, "-m", "bitjets_mlx.generate", "--voice", str(voice), "--output", "x.wav", "--text", text]
     with subprocess.Popen(
@@ -255,7 +362,7 @@ def test_a_stopped_run_leaves_nothing(voice: Path, tmp_path: Path) -> None:
         while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert list(tmp_path.iterdir()), "it never began to write"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) != 0 and process.stderr is not None
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number and process.stderr is not None
         assert process.stderr.read().strip() == "stopped"
     assert not list(tmp_path.iterdir())

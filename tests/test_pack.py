@@ -181,12 +181,24 @@ def test_trainable_weights_are_the_latent_ones(runs: Path, tmp_path: Path) -> No
         load_voice(tmp_path / "v_trainable")
 
 
-def test_packing_again_replaces_the_folder(runs: Path, tmp_path: Path) -> None:
-    (tmp_path / "v").mkdir()
-    (tmp_path / "v" / "stale").write_text("x")
-    assert pack("--vocoder", runs / "vocoder", "--output", tmp_path / "v").returncode == 0
-    assert not (tmp_path / "v" / "stale").exists()
+def test_packing_again_replaces_a_voice_and_nothing_else(runs: Path, tmp_path: Path) -> None:
+    given = ("--vocoder", runs / "vocoder", "--output", tmp_path / "v")
+    assert pack(*given).returncode == 0 and pack(*given).returncode == 0
     assert [entry.name for entry in tmp_path.iterdir()] == ["v"]
+    (tmp_path / "v" / "sub").mkdir()
+    (tmp_path / "v" / "sub" / "thesis.txt").write_text("mine")
+    assert "holds sub/thesis.txt" in refused(*given)
+    assert (tmp_path / "v" / "sub" / "thesis.txt").read_text() == "mine"
+    assert pack(*given, "--overwrite").returncode == 0 and not (tmp_path / "v" / "sub").exists()
+
+
+def test_a_run_is_never_packed_over(runs: Path, tmp_path: Path) -> None:
+    run = vocoder_run(tmp_path / "run")
+    for output in (run, tmp_path):
+        assert "is read from" in refused("--vocoder", run, "--output", output, "--overwrite")
+    other = vocoder_run(tmp_path / "other")
+    assert "belongs to no voice folder" in refused("--vocoder", run, "--output", other)
+    assert (other / "checkpoints").is_dir() and (run / "checkpoints").is_dir()
 
 
 # -- what is refused -------------------------------------------------------------------------------------------------

@@ -18,6 +18,10 @@ from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.files import atomic_write_bytes
 
 LOWEST_RATE, HIGHEST_RATE = 4000, 192_000
+LONGEST = 600  # seconds of one file
+MOST_CHANNELS = 32
+UNKNOWN_LENGTH = 1 << 62  # what libsndfile says of streams
+BLOCK = 1 << 16  # frames decoded at a time
 
 
 def read_audio(path: str | Path, sample_rate: int = 22050) -> np.ndarray:
@@ -39,8 +43,9 @@ def read_audio_as_recorded(path: str | Path, sample_rate: int = 22050) -> tuple[
     _check_complete_wav(path)
     try:
         with soundfile.SoundFile(path) as file:
-            promised, rate = file.frames, file.samplerate
-            audio = file.read(dtype="float32", always_2d=True)  # (S, channels)
+            promised, rate, channels = file.frames, file.samplerate, file.channels
+            _check_bounds(path, rate, channels, sample_rate)
+            audio = _mono(path, file, LONGEST * rate)  # (S,)
     except (soundfile.LibsndfileError, RuntimeError, ValueError, MemoryError) as error:
         raise BitjetsError(f"{path} cannot be read as sound ({_reason(error)}): convert or copy it again.") from None
     if len(audio) < promised:
@@ -49,11 +54,28 @@ def read_audio_as_recorded(path: str | Path, sample_rate: int = 22050) -> tuple[
         raise BitjetsError(f"{path} holds no samples: record or copy it again.")
     if not np.isfinite(audio).all():
         raise BitjetsError(f"{path} holds samples that are not finite numbers (NaN or infinity): export it again.")
+    return resample(audio, rate, sample_rate), rate, channels
+
+
+def _check_bounds(path: Path, rate: int, channels: int, sample_rate: int) -> None:
+    """BitjetsError before anything is decoded: a file of kilobytes can stand for gigabytes of samples."""
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise BitjetsError(f"{path} has a sample rate of {rate} Hz: convert it to {sample_rate} Hz first.")
-    channels = audio.shape[1]
-    mono = audio.mean(axis=1, dtype=np.float32) if channels > 1 else audio[:, 0]  # (S,)
-    return resample(mono, rate, sample_rate), rate, channels
+    if channels > MOST_CHANNELS:
+        raise BitjetsError(f"{path} has {channels} channels, and at most {MOST_CHANNELS} are read: mix it down first.")
+
+
+def _mono(path: Path, file: soundfile.SoundFile, most: int) -> np.ndarray:
+    """The mean of all channels (S,), decoded in pieces: not every file says how long it is, or tells the truth."""
+    pieces: list[np.ndarray] = []
+    count, known = 0, 0 < file.frames < UNKNOWN_LENGTH
+    while (not known or file.frames <= most) and count <= most:
+        block = file.read(BLOCK, dtype="float32", always_2d=True)  # (frames, channels)
+        if not len(block):
+            return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+        pieces.append(block.mean(axis=1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0])
+        count += len(block)
+    raise BitjetsError(f"{path} is longer than {LONGEST // 60} minutes: cut it into sentences.")
 
 
 def _reason(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from bitjets_mlx.data.corpus import sentence_key
 from bitjets_mlx.data.prepared import Clip, PreparedData
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.evaluation.sentences import group_takes, load_as_recorded
-from bitjets_mlx.files import atomic_folder
+from bitjets_mlx.folders import FolderKind, output_folder
 from bitjets_mlx.voice import Voice
 
 OPUS_RATE = 48000  # Opus has no 22,050 Hz
@@ -24,6 +24,7 @@ COMPRESSION = 0.85  # of libsndfile, 0 to 1: some 40 kbit/s of one channel
 LONGEST = 8.0  # seconds: longer sentences make the page heavy
 LOWEST, HIGHEST = -11.5, 1.5  # log mel, of the pictures' colors
 COLORS = 64
+GENERATOR = b'<meta name="generator" content="bitjets_mlx.samples">'
 TEMPLATE = Path(__file__).with_name("sample_page.html")
 
 
@@ -38,13 +39,29 @@ class Sample:
     spoken_seconds: float
 
 
-def write_samples(output: Path, voice: Voice, data: PreparedData, speakers: list[str], count: int, name: str) -> int:
+def _is_page(folder: Path) -> bool:
+    index = folder / "index.html"
+    return index.is_file() and GENERATOR in index.read_bytes()[:2000]
+
+
+SAMPLES_FOLDER = FolderKind("page of samples", ("index.html", "*/[0-9][0-9].*.ogg", "*/[0-9][0-9].*.png"), _is_page)
+
+
+def write_samples(
+    output: Path,
+    voice: Voice,
+    data: PreparedData,
+    speakers: list[str],
+    count: int,
+    name: str,
+    overwrite: bool = False,
+) -> int:
     """Speak `count` held-back sentences of each speaker into the folder `output`; returns bytes written.
 
     BitjetsError where the data has too few, or libsndfile writes no Opus.
     """
     samples = []
-    with atomic_folder(output) as folder:
+    with output_folder(output, SAMPLES_FOLDER, overwrite, [data.folder]) as folder:
         for speaker in speakers:
             (folder / speaker).mkdir()
             for number, clip in enumerate(choose_clips(data, speaker, count), 1):

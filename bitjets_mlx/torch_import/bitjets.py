@@ -43,10 +43,12 @@ def generation_by_name(path: Path) -> str:
 def packed_tensors(tree: dict[Any, Any], path: Path) -> dict[str, Tensor | PackedTensor]:
     """The tensors of a packed file: its ternary weights are dicts of indices, beta, shape and numel."""
     tensors: dict[str, Tensor | PackedTensor] = {}
+    listed = tree[PACKED_KEYS]
+    packed = {name for name in listed if isinstance(name, str)} if isinstance(listed, list | tuple) else set()
     for name, value in tree.items():
         if isinstance(value, Tensor):
             tensors[str(name)] = value
-        elif name in tree[PACKED_KEYS]:
+        elif name in packed:
             tensors[str(name)] = _packed(name, value, path)
     return tensors
 
@@ -65,7 +67,7 @@ def _packed(name: str, value: Any, path: Path) -> PackedTensor:
 
 def bitjets_config(source: Source, generation: str) -> CharacterConfig:
     """The model's size, from the shapes of its tensors."""
-    symbols, width = source.shape(EMBEDDING)
+    symbols, width = source.shape(EMBEDDING, 2)
     if symbols != len(CHARACTERS):
         raise BitjetsError(f"{source.path} has {symbols} characters, and this model's are {len(CHARACTERS)}.")
 
@@ -75,14 +77,14 @@ def bitjets_config(source: Source, generation: str) -> CharacterConfig:
     predictor = count(rf"{re.escape(PREDICTOR)}\.(\d+)\.bit_conv\.")
     return CharacterConfig(
         symbols=symbols,
-        n_mels=source.shape("decoder.output_proj.weight")[0],
+        n_mels=source.shape("decoder.output_proj.weight", 2)[0],
         width=width,
-        decoder_width=source.shape("decoder.input_proj.weight")[0],
-        kernel=source.shape("encoder.layer.0.bit_conv.weight")[2],
+        decoder_width=source.shape("decoder.input_proj.weight", 2)[0],
+        kernel=source.shape("encoder.layer.0.bit_conv.weight", 3)[2],
         encoder_layers=count(r"encoder\.layer\.(\d+)\."),
         decoder_layers=count(r"decoder\.layers\.(\d+)\."),
         predictor_layers=predictor,
-        predictor_kernel=source.shape(f"{PREDICTOR}.0.bit_conv.weight")[2],
+        predictor_kernel=source.shape(f"{PREDICTOR}.0.bit_conv.weight", 3)[2],
         generation=generation,  # type: ignore[arg-type]
     )
 
@@ -92,7 +94,9 @@ def map_bitjets(source: Source, config: CharacterConfig, pack: bool) -> Arrays:
     model = CharacterJets(config)
     layers = ternary_layers(model)
     arrays: Arrays = {}
-    for name, shape in parameter_shapes(model).items():
+    shapes = parameter_shapes(model)
+    source.check_size(shapes.values())
+    for name, shape in shapes.items():
         theirs = _their_name(name, config.predictor_layers)
         layer = name.removesuffix(".weight")
         packed = source.tensors.get(theirs)

@@ -10,6 +10,7 @@ import numpy as np
 from bitjets_mlx.audio.spectrogram import log_mel
 from bitjets_mlx.config import TORCHAUDIO_MEL, AudioConfig, HifiganConfig, identity_statistics
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.folders import check_folder
 from bitjets_mlx.text.spelled import CHARACTERS
 from bitjets_mlx.torch_import.bitjets import bitjets_config, generation_by_name, map_bitjets
 from bitjets_mlx.torch_import.families import kind_of, open_source
@@ -22,6 +23,7 @@ from bitjets_mlx.voice.voice_config import (
     CONFIG_FILE,
     DISCRIMINATORS_FILE,
     VOCODER_FILE,
+    VOICE_FOLDER,
     VoiceConfig,
     read_config,
 )
@@ -42,6 +44,7 @@ class Options:
     pack: bool = False
     ternary: bool = False
     key_map: Path | None = None
+    overwrite: bool = False
 
 
 @dataclass
@@ -51,11 +54,25 @@ class Converted:
     config: VoiceConfig
     files: dict[str, Arrays] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
+    overwrite: bool = False
+    inputs: list[Path] = field(default_factory=list)  # files that must not be lost
 
 
 def convert(checkpoint: Path, output: Path, options: Options) -> Converted:
     """Map a checkpoint and print the report; BitjetsError where tensors are unknown or missing."""
-    _check_output(output)
+    inputs = [path for path in (checkpoint, options.config, options.vocoder, options.key_map) if path is not None]
+    check_folder(output, VOICE_FOLDER, options.overwrite, inputs)
+    try:
+        converted = _converted(checkpoint, output, options)
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+        raise BitjetsError(
+            f"{checkpoint} cannot be converted ({type(error).__name__}: {error}): is it damaged, or of another kind?"
+        ) from error
+    converted.overwrite, converted.inputs = options.overwrite, inputs
+    return converted
+
+
+def _converted(checkpoint: Path, output: Path, options: Options) -> Converted:
     source = open_source(checkpoint, options.key_map)
     kind = kind_of(source) if options.kind == "auto" else options.kind
     _check_options(kind, options)
@@ -69,14 +86,6 @@ def convert(checkpoint: Path, output: Path, options: Options) -> Converted:
         converted = Converted(*convert_jets(source, options.config, options.ternary))
     _report(source)
     return converted
-
-
-def _check_output(output: Path) -> None:
-    """Nothing that is not a voice is ever replaced."""
-    if output.is_dir() and any(output.iterdir()) and not (output / CONFIG_FILE).is_file():
-        raise BitjetsError(f"{output} holds something that is no voice: give the name of a new folder.")
-    if output.exists() and not output.is_dir():
-        raise BitjetsError(f"--output {output} is a file: give the name of a folder.")
 
 
 def _check_options(kind: str, options: Options) -> None:
@@ -214,7 +223,14 @@ def write_converted(output: Path, converted: Converted) -> list[str]:
     said = list(converted.said)
     cache = mx.set_cache_limit(0)  # a converter needs no speed, and a large model has large buffers
     try:
-        write_voice(output, converted.config, converted.files, try_out=try_out)
+        write_voice(
+            output,
+            converted.config,
+            converted.files,
+            try_out=try_out,
+            overwrite=converted.overwrite,
+            inputs=converted.inputs,
+        )
     finally:
         mx.set_cache_limit(cache)
     return said

@@ -21,6 +21,8 @@ def take_weight(source: Source, name: str, target: str, wanted: Shape, transpose
         v, g = source.read(direction), source.read(gain)
         axes = tuple(range(1, v.ndim))
         length = np.sqrt(np.sum(np.square(v, dtype=np.float64), axis=axes, keepdims=True))
+        if g.size != length.size:
+            source.check_shape(gain, g, length.shape)
         weight = (v * (g.reshape(length.shape) / np.maximum(length, 1e-30))).astype(np.float32)
         what = "folded"
         names: tuple[str, ...] = (direction, gain)
@@ -73,6 +75,9 @@ def _spectral(source: Source, name: str, target: str, wanted: Shape) -> np.ndarr
         if part not in source:
             return source.lacks(part, wanted)
     weight, u, v = (source.read(part) for part in names)
+    rows = len(weight) if weight.ndim else 0
+    source.check_shape(names[1], u, (rows,))
+    source.check_shape(names[2], v, (weight.size // max(rows, 1),))
     sigma = u.astype(np.float64) @ weight.reshape(len(weight), -1).astype(np.float64) @ v.astype(np.float64)
     weight = (weight / sigma).astype(np.float32)
     weight = source.check_shape(names[0], channels_last(weight, len(wanted), False), wanted)

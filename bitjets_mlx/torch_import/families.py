@@ -1,11 +1,11 @@
 """Which family a checkpoint belongs to, and its tensors under the names that the family's mapping knows."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.files import read_json
 from bitjets_mlx.torch_import.bitjets import EMBEDDING, PACKED_KEYS, packed_tensors
 from bitjets_mlx.torch_import.pickle_machine import printable
 from bitjets_mlx.torch_import.reader import named_tensors, read_checkpoint
@@ -63,9 +63,9 @@ def _renamed(tensors: Tensors, key_map: Path | None) -> Tensors:
     if key_map is None:
         return tensors
     try:
-        table = json.loads(key_map.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BitjetsError(f"{key_map} cannot be read as JSON ({error}).") from None
+        table = read_json(key_map)
+    except (FileNotFoundError, NotADirectoryError):
+        raise BitjetsError(f"{key_map} is missing: give the path of a JSON file as --key-map.") from None
     if not isinstance(table, dict) or not all(isinstance(value, str | None) for value in table.values()):
         raise BitjetsError(f'{key_map} must be an object such as {{"name there": "name here", "to drop": null}}.')
     renamed: Tensors = {}

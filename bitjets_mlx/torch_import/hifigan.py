@@ -1,7 +1,5 @@
 """The official HiFi-GAN: generators `g_*` with V1, V2 and V3, and the discriminators in `do_*`."""
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from bitjets_mlx.config import (
     hifigan_discriminators,
 )
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.files import read_json
 from bitjets_mlx.torch_import.convolution import take_plain, take_weight
 from bitjets_mlx.torch_import.foreign_values import shortened, whole_numbers
 from bitjets_mlx.torch_import.source import Shape, Source
@@ -31,7 +30,6 @@ ARCHITECTURE = {  # and how deep its lists are nested
     "resblock_dilation_sizes": 2,
 }
 LARGEST_SIZE = 1 << 20
-LARGEST_JSON = 1 << 20  # bytes
 AUDIO = {
     "sampling_rate": "sample_rate",
     "n_fft": "n_fft",
@@ -45,11 +43,9 @@ AUDIO = {
 def read_hifigan_config(path: Path) -> tuple[HifiganConfig, AudioConfig]:
     """The official config.json: architecture, and the convention of the mels that it was trained on."""
     try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise ValueError("it is too large")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BitjetsError(f"{path} cannot be read as HiFi-GAN's config.json ({error}).") from None
+        values = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise BitjetsError(f"{path} is missing: give HiFi-GAN's config.json as --config.") from None
     lacking = [name for name in ARCHITECTURE if not isinstance(values, dict) or name not in values]
     if lacking:
         raise BitjetsError(f"{path} is not HiFi-GAN's config.json (it has no {lacking[0]}): give the right --config.")
@@ -97,18 +93,9 @@ def recognized(source: Source, prefix: str) -> tuple[str, HifiganConfig]:
 
 def map_generator(source: Source, config: HifiganConfig, prefix: str) -> Arrays:
     """The arrays of vocoder.safetensors."""
-    model = _built(source, HifiganGenerator, config)
-    return {
-        name: _take(source, prefix + name, name, shape, name.startswith("ups."))
-        for name, shape in parameter_shapes(model).items()
-    }
-
-
-def _built(source: Source, build: Callable[[Any], Any], config: Any) -> Any:
-    try:
-        return build(config)
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise BitjetsError(f"the configuration of {source.path} makes no model ({error}): mend it.") from None
+    shapes = parameter_shapes(HifiganGenerator(config))
+    source.check_size(shapes.values())
+    return {name: _take(source, prefix + name, name, shape, name.startswith("ups.")) for name, shape in shapes.items()}
 
 
 def _take(source: Source, theirs: str, ours: str, shape: Shape, transposed: bool) -> Any:
@@ -121,7 +108,9 @@ def map_discriminators(source: Source) -> tuple[DiscriminatorConfig, Arrays]:
     """The arrays of discriminators.safetensors; spectral and weight normalization are folded."""
     config = hifigan_discriminators()
     arrays = {}
-    for name, shape in parameter_shapes(Discriminators(config)).items():
+    shapes = parameter_shapes(Discriminators(config))
+    source.check_size(shapes.values())
+    for name, shape in shapes.items():
         _, number, *layer = name.split(".")  # members.3.layers.0.weight
         index = int(number)
         periods = len(config.periods)

@@ -40,6 +40,7 @@ def convert_jets(
     acoustic = acoustic_config(path, values, len(tokens))
     vocoder = vocoder_config(path, values, acoustic.width)
     shapes = parameter_shapes(BitJets(acoustic)), parameter_shapes(HifiganGenerator(vocoder))
+    source.check_size([*shapes[0].values(), *shapes[1].values()])
     files = {
         ACOUSTIC_FILE: _map_acoustic(source, f"{prefix}generator.", shapes[0]),
         VOCODER_FILE: _map_vocoder(source, f"{prefix}generator.generator.", shapes[1]),

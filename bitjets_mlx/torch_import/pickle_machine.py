@@ -246,7 +246,9 @@ def _called(name: str, arguments: tuple[Any, ...]) -> Any:
     if name == "OrderedDict":
         return _ordered(arguments)
     if name == "Size":
-        return _whole_numbers(*arguments) if arguments else ()
+        if len(arguments) > 1:
+            raise Malformed("a torch.Size of several values")
+        return _whole_numbers(arguments[0]) if arguments else ()
     if name == "device":
         return "device"
     if name == "_rebuild_parameter":
@@ -296,7 +298,7 @@ def _kind(value: Any) -> str:
 
 def printable(text: str) -> str:
     """Foreign text, safe to print and of bounded length."""
-    shown = text[:80].encode("ascii", "backslashreplace").decode()
+    shown = text[:80].encode("ascii", "backslashreplace").decode()[:80]
     return "".join(letter if letter.isprintable() else "?" for letter in shown)
 
 

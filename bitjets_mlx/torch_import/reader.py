@@ -28,7 +28,8 @@ from bitjets_mlx.voice.weights_file import DTYPES, read_header
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 END_RECORD = 22  # bytes of a zip's end record; torch writes no comment behind it
-ZIP64_RECORDS = 20 + 56
+ZIP64_LOCATOR = 20
+ZIP64_RECORDS = ZIP64_LOCATOR + 56
 LARGEST_DIRECTORY = 4 << 20  # bytes of a zip's list of entries: some 50,000
 LOCAL_HEADER = 30
 ENCRYPTED = 1  # of an entry's flags
@@ -55,6 +56,9 @@ def read_checkpoint(path: Path) -> Any:
         EOFError,
         NotImplementedError,
         ValueError,
+        TypeError,
+        LookupError,
+        RecursionError,
         ArithmeticError,
         struct.error,
     ) as error:
@@ -139,8 +143,8 @@ def _check_directory(file: BinaryIO, size: int) -> None:
     if len(end) < END_RECORD or not end.startswith(b"PK\5\6"):
         raise Malformed("a zip without its end")
     length = int.from_bytes(end[12:16], "little")
-    if length == 0xFFFFFFFF:
-        length = int.from_bytes(tail[40:48], "little")
+    if tail[-END_RECORD - ZIP64_LOCATOR :].startswith(b"PK\6\7"):  # zipfile then believes the record before it
+        length = int.from_bytes(tail[-END_RECORD - ZIP64_RECORDS :][40:48], "little")
     if length > LARGEST_DIRECTORY:
         raise Malformed("a zip whose list of entries is too long")
     file.seek(0)
@@ -203,10 +207,10 @@ def _read_legacy(path: Path, file: BinaryIO, size: int) -> Any:
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise Refused("numbers in big-endian order")
     contents, keys = run(find), run(no_storage)
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(storages):
         raise Malformed("its list of storages does not fit its tensors")
     for key in keys:
-        storage = storages[str(key)]
+        storage = storages[key]
         count = int.from_bytes(file.read(8), "little", signed=True)
         storage.position = file.tell()
         if count != storage.count:

@@ -1,7 +1,8 @@
 """The tensors of a checkpoint while they are mapped, each ticked off, and the report of what became of them."""
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bitjets_mlx.torch_import.pickle_machine import printable
 from bitjets_mlx.torch_import.tensor import Tensor
 
 Shape = tuple[int, ...]
+WEIGHTS_A_BYTE = 5  # ternary ones, packed
 SHOWN = 20  # names in an error; the table has all of them
 
 
@@ -49,14 +51,26 @@ class Source:
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
 
-    def shape(self, name: str) -> Shape:
-        """Shape of a tensor that must be there to know the model's size."""
+    def shape(self, name: str, rank: int) -> Shape:
+        """Shape of a tensor that must be there, with `rank` dimensions, to know the model's size."""
         if name not in self.tensors:
             raise BitjetsError(
                 f"{self.path} has no tensor {name}: is it another kind of checkpoint (--kind), or are its tensors "
                 "named otherwise (--key-map)?"
             )
-        return self.tensors[name].shape
+        shape = self.tensors[name].shape
+        if len(shape) != rank:
+            raise BitjetsError(f"{self.path}: {name} is {_text(shape)}, and needs {rank} dimensions: is it damaged?")
+        return shape
+
+    def check_size(self, shapes: Iterable[Shape]) -> None:
+        """BitjetsError where a model has more weights than the file can hold, however tightly they are packed."""
+        wanted, size = sum(map(math.prod, shapes)), self.path.stat().st_size
+        if wanted > WEIGHTS_A_BYTE * size:
+            raise BitjetsError(
+                f"{self.path} has {size:,} bytes and its model would have {wanted:,} weights: it is damaged, or "
+                "--config belongs to another checkpoint."
+            )
 
     def read(self, name: str) -> np.ndarray:
         """A tensor's values as float32, ticked off; BitjetsError where they are not numbers."""

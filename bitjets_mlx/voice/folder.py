@@ -10,7 +10,7 @@ converted vocoder, for training on. A folder may hold only a vocoder. A `_traina
 latent weights and the aligner.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ import numpy as np
 
 from bitjets_mlx.acoustic import AcousticModel, build_acoustic
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.files import atomic_folder, atomic_write_bytes
+from bitjets_mlx.files import atomic_write_bytes
+from bitjets_mlx.folders import output_folder
 from bitjets_mlx.ternary.packing import packed_size, unpack_base3
 from bitjets_mlx.vocoder import Vocoder, build_vocoder
 from bitjets_mlx.vocoder.discriminators import Discriminators
@@ -33,6 +34,7 @@ from bitjets_mlx.voice.voice_config import (
     DISCRIMINATORS_FILE,
     TRAINABLE_FILE,
     VOCODER_FILE,
+    VOICE_FOLDER,
     VoiceConfig,
     read_config,
     write_config,
@@ -47,14 +49,17 @@ def write_voice(
     notes: str = "",
     measured: Any = None,
     try_out: Callable[[Path, VoiceConfig], None] | None = None,
+    overwrite: bool = False,
+    inputs: Sequence[Path] = (),
 ) -> None:
     """Write a voice, vocoder or trainable folder: each file's arrays, config.json and the model card.
 
     What was written is read back before it counts, and handed to `try_out`; on any error FOLDER stays as it was.
+    `overwrite` and `inputs` as for `folders.check_folder`.
     `files` is empty afterwards: of a large model, two copies need not be in memory.
     """
     digests = {}
-    with atomic_folder(folder) as scratch:
+    with output_folder(folder, VOICE_FOLDER, overwrite, inputs) as scratch:
         for name in list(files):
             digests[name] = write_weights(scratch / name, files.pop(name))
         write_config(scratch, replace(config, files=digests))

@@ -22,7 +22,7 @@ class Style:
     def __post_init__(self) -> None:
         for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
-            if not isinstance(value, numbers.Real) or not low <= float(value) <= high:  # False for NaN too
+            if not isinstance(value, numbers.Real) or not low <= value <= high:  # type: ignore[operator]  # False for NaN too
                 raise BitjetsError(f"{name} is {value!r:.60}: give a number from {low:g} to {high:g}.")
         if not isinstance(self.seed, numbers.Integral) or not 0 <= self.seed < 2**32:
             raise BitjetsError(f"seed is {self.seed!r:.60}: give a whole number from 0 to {2**32 - 1}.")

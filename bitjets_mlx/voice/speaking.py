@@ -56,7 +56,7 @@ class Voice:
         """
         style = Style(speed, pitch, energy, seed)
         if phonemes is not None:
-            given, number = self._one_of(text, phonemes, lexicon), self._speaker(speaker)
+            given, number = self._one_of(text, phonemes, lexicon), self.speaker_number(speaker)
             predicted = self._predict(given, number, style)
             return self._family.sound(
                 self._vocoder, predicted.mel, predicted.f0, predicted.voiced, number, style, style.seed
@@ -86,7 +86,7 @@ class Voice:
         `pauses`: seconds of silence behind each sentence but the last; None, and where there is no entry, as its
         punctuation asks for.
         """
-        style, number = style or Style(), self._speaker(speaker)
+        style, number = style or Style(), self.speaker_number(speaker)
         for index, phonemes in enumerate(sentences):
             predicted = self._predict(phonemes, number, style)
             last = index + 1 == len(sentences)
@@ -111,16 +111,20 @@ class Voice:
     ) -> Prediction:
         """What the acoustic model predicts for one utterance, which is never split."""
         given = self._one_of(text, phonemes, lexicon)
-        return self._predict(given, self._speaker(speaker), Style(speed, pitch, energy))
+        return self._predict(given, self.speaker_number(speaker), Style(speed, pitch, energy))
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _speaker(self, name: str | None) -> int:
+    def speaker_number(self, name: str | None) -> int:
+        """Which speaker a name, in any case, means; None means the first."""
         if name is None:
             return 0
-        if name not in self.speakers:
+        if name in self.speakers:
+            return self.speakers.index(name)
+        alike = [known for known in self.speakers if isinstance(name, str) and known.lower() == name.lower()]
+        if len(alike) != 1:
             raise BitjetsError(f"there is no speaker {name!r:.60} in this voice: take {' or '.join(self.speakers)}.")
-        return self.speakers.index(name)
+        return self.speakers.index(alike[0])
 
     def _one_of(self, text: str | None, phonemes: Sequence[str] | None, lexicon: Lexicon | None) -> Sequence[str]:
         """What is spoken as one utterance."""

@@ -17,6 +17,7 @@ from bitjets_mlx.config import (
 )
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.files import read_json, write_json
+from bitjets_mlx.folders import FolderKind, recover
 
 FORMAT = 1
 CONFIG_FILE = "config.json"
@@ -79,9 +80,22 @@ class VoiceConfig(Checked):
         return "" if agree else "speakers, symbols, statistics and model sizes disagree"
 
 
+def _is_voice(folder: Path) -> bool:
+    try:
+        values = read_json(folder / CONFIG_FILE)
+    except (OSError, BitjetsError):
+        return False
+    return isinstance(values, dict) and {"format", "audio", "files"} <= values.keys() and "stage" not in values
+
+
+FILES = (CONFIG_FILE, "README.md", ACOUSTIC_FILE, VOCODER_FILE, TRAINABLE_FILE, DISCRIMINATORS_FILE)
+VOICE_FOLDER = FolderKind("voice folder", FILES, _is_voice)
+
+
 def read_config(folder: Path) -> VoiceConfig:
     """Read and check FOLDER/config.json; BitjetsError where there is none or it is damaged."""
     path = folder / CONFIG_FILE
+    recover(folder)
     try:
         values = read_json(path)
     except (FileNotFoundError, NotADirectoryError):

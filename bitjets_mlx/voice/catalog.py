@@ -1,0 +1,24 @@
+"""Voices that come with the package, by name."""
+
+from pathlib import Path
+
+from bitjets_mlx.errors import BitjetsError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+PLACES = (PACKAGE / "weights", PACKAGE.parent / "weights")  # of an installed package, of the repository
+
+
+def known_voices() -> dict[str, Path]:
+    """Folders of the voices that are here, by name."""
+    found = [path.parent for place in PLACES for path in sorted(place.glob("*/acoustic.safetensors"))]
+    return {folder.name: folder for folder in reversed(found)}
+
+
+def find_voice(name: str) -> Path:
+    """The folder of a voice that comes with the package, or the folder named itself."""
+    known = known_voices()
+    if name in known and not Path(name).is_dir():
+        return known[name]
+    if Path(name).exists() or not known or "/" in name:
+        return Path(name)
+    raise BitjetsError(f"there is no voice {name!r:.60}: take {' or '.join(known)}, or the path of a voice folder.")
