@@ -48,7 +48,6 @@ def output_folder(
     process is at it.
     """
     place = Path(path).resolve()
-    place.parent.mkdir(parents=True, exist_ok=True)
     with locked(place):
         _recover(place)
         check_folder(place, kind, overwrite, inputs)
@@ -109,6 +108,7 @@ def _strangers(place: Path, kind: FolderKind) -> Iterator[str]:
 def locked(path: str | Path) -> Iterator[None]:
     """Keep a place to this process; BitjetsError that names the process which has it. Killed processes have nothing."""
     place = Path(path).resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
     with _held(place.with_name(f".{place.name}.lock"), place):
         yield
 

@@ -2,7 +2,7 @@
 
     python -m bitjets_mlx.prepare --speaker kathleen=DIR --speaker lj=DIR --out PREPARED
 
-DIR is in LJSpeech layout: metadata.csv (id|text or id|text|normalized text) and wavs/<id>.wav or .flac.
+DIR is in LJSpeech layout: metadata.csv (id|text or id|text|normalized text) and wavs/<id>.wav or another sound file.
 Stopped half-way, it goes on where it was; run again later, it extracts only what changed and looks all
 phonemes up afresh.
 """
@@ -25,6 +25,7 @@ from bitjets_mlx.data.parallel import parallel
 from bitjets_mlx.data.prepared import Clip, measure_statistics, write_prepared
 from bitjets_mlx.data.progress import progress
 from bitjets_mlx.errors import BitjetsError, run_command
+from bitjets_mlx.folders import locked
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,7 +33,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     speakers = [name for name, _ in options.speaker]
     utterances = [one for name, folder in options.speaker for one in read_corpus(name, folder)]
+    check_output(options.out)
+    with locked(options.out):
+        prepare(utterances, speakers, options)
+
+
+def check_output(folder: Path) -> None:
+    """BitjetsError where a folder holds something else than what this command writes."""
+    if folder.exists() and not folder.is_dir():
+        raise BitjetsError(f"--out {folder} is a file: give the name of a folder.")
+    mine = any((folder / name).exists() for name in ("manifest.json", "features", "checks.csv"))
+    if folder.exists() and not mine and any(folder.iterdir()):
+        raise BitjetsError(f"--out {folder} holds something else: give a new folder, or one with prepared data.")
+
+
+def prepare(utterances: Sequence[Utterance], speakers: Sequence[str], options: argparse.Namespace) -> None:
+    """Look, extract, write."""
     options.out.mkdir(parents=True, exist_ok=True)
+    for half_written in options.out.glob("features/*/.*.tmp.npz"):  # by a run that was killed
+        half_written.unlink()
     inspections = inspect_all(utterances, options)
     gains = dict(zip(speakers, checks.speaker_gains(inspections, usable_speakers(inspections, speakers)), strict=True))
     jobs = extract_all(utterances, inspections, gains, options)

@@ -15,6 +15,7 @@ import dataclasses
 import math
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -34,6 +35,7 @@ from bitjets_mlx.config import (
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.data.respelled import as_read
 from bitjets_mlx.errors import BitjetsError, run_command
+from bitjets_mlx.folders import locked
 from bitjets_mlx.training.checkpoints import newest_checkpoint
 from bitjets_mlx.training.config import (
     MODEL_SETTINGS,
@@ -76,6 +78,11 @@ def main() -> None:
     group = mx.distributed.init()
     mx.eval(mx.distributed.all_sum(mx.array(1.0), group=group))  # every process has looked whether there is a run
     first = group.rank() == 0
+    with locked(run) if first else nullcontext():  # two trainings would write over each other
+        _train(trainer, config, run, arguments, first)
+
+
+def _train(trainer: Trainer, config: TrainConfig, run: Path, arguments: argparse.Namespace, first: bool) -> None:
     if first:
         if config.vocoder is not None and config.vocoder.adversarial_from < 1.0:
             count = sum(leaf.size for _, leaf in leaves(trainer.networks[DISCRIMINATORS].parameters))

@@ -5,6 +5,6 @@ set -eu
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 . "$root/scripts/setup.sh"
 [ $# -eq 1 ] || [ $# -eq 2 ] || fail "give the folder that prepare wrote: scripts/make_samples.sh PREPARED [VOICE]"
-set_up requirements.txt
+set_up requirements-speak.txt requirements.txt
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 exec "$python" -m bitjets_mlx.samples --voice "${2:-$root/weights/duo}" --data "$1" --out "$root/docs/samples"

@@ -8,7 +8,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 data="$1"
 work="$2"
 updates="${3:-600}"
-set_up requirements.txt requirements-dev.txt
+set_up requirements-speak.txt requirements.txt requirements-dev.txt
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 mkdir -p "$work"
 

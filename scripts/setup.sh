@@ -11,7 +11,7 @@ usable_python() {
   "$1" - >/dev/null 2>&1 <<'PYTHON'
 import platform, sys
 import ensurepip, venv
-right_version = (3, 10) <= sys.version_info[:2] <= (3, 13)
+right_version = (3, 10) <= sys.version_info[:2] <= (3, 14)
 # MLX has no wheel for an Intel Python, which an Apple Silicon Mac would run by translation.
 right_machine = sys.platform != "darwin" or platform.machine() == "arm64"
 sys.exit(0 if right_version and right_machine and sys.maxsize > 2**32 else 1)
@@ -21,7 +21,7 @@ PYTHON
 # Prints the path of a usable Python, from the PATH or from where installers put them.
 find_python() {
   local minor name candidate
-  for minor in 12 11 13 10; do
+  for minor in 12 11 13 14 10; do
     name="python3.$minor"
     for candidate in \
       "$(command -v "$name" 2>/dev/null)" \
@@ -76,9 +76,9 @@ make_venv() {
   local found
   if [ -n "${BITJETS_PYTHON:-}" ]; then
     found="$BITJETS_PYTHON"
-    usable_python "$found" || fail "BITJETS_PYTHON is $found, which is no Python 3.10 to 3.13 with venv: unset it, or set it to one."
+    usable_python "$found" || fail "BITJETS_PYTHON is $found, which is no Python 3.10 to 3.14 with venv: unset it, or set it to one."
   else
-    found="$(find_python)" || fail "no Python 3.10 to 3.13 with venv was found: install one (macOS: brew install python@3.12; Debian: apt install python3-venv), or set BITJETS_PYTHON to it."
+    found="$(find_python)" || fail "no Python 3.10 to 3.14 with venv was found: install one (macOS: brew install python@3.12; Debian: apt install python3-venv), or set BITJETS_PYTHON to it."
   fi
   printf 'making .venv with %s ...\n' "$found" >&2
   rm -rf "$1" || fail "$1 is broken and cannot be removed: remove it by hand."

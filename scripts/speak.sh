@@ -7,6 +7,6 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 [ $# -ge 1 ] || fail 'there is no text: run scripts/speak.sh "Generative AI on the edge is the future."'
 text="$1"
 shift
-set_up requirements.txt
+set_up requirements-speak.txt
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 exec "$python" -m bitjets_mlx.generate "--text=$text" --output out.wav ${1+"$@"}

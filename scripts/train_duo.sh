@@ -8,7 +8,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 [ $# -eq 2 ] || fail "give the folder of recordings and a folder to work in: scripts/train_duo.sh SPEECH WORK"
 speech="$1"
 work="$2"
-set_up requirements.txt requirements-dev.txt
+set_up requirements-speak.txt requirements.txt requirements-dev.txt
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 
 # train RUN flags...: begins a run, or goes on with it.

@@ -12,7 +12,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 speech="$1"
 work="$2"
 shift 2
-set_up requirements.txt requirements-dev.txt
+set_up requirements-speak.txt requirements.txt requirements-dev.txt
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 
 speakers=()

@@ -36,12 +36,6 @@ def test_two_and_three_columns(tmp_path: Path) -> None:
     [
         ("", "is empty"),
         ("\n\n", "is empty"),
-        ("x1|One.\nx2\n", "line 2"),
-        ("x1|One.|One.|One.\n", "line 1"),
-        ("x1|\n", "line 1"),
-        ("|One.\n", "line 1"),
-        ("../../x1|One.\n", "line 1"),
-        ("x1|One.\nx1|Two.\n", "line 2 repeats the id x1"),
         (b"x1|\xff\xfe\n", "not UTF-8"),
     ],
 )
@@ -50,6 +44,52 @@ def test_bad_metadata(tmp_path: Path, metadata: str | bytes, words: str) -> None
     with pytest.raises(BitjetsError, match=words) as caught:
         read_corpus("anna", folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("x2", "line 2 is not `id|text`"),
+        ("x2|One.|One.|One.", "line 2 is not `id|text`"),
+        ("x2|", "line 2 is not `id|text`"),
+        ("|One.", "line 2 is not `id|text`"),
+        ("../../x2|One.", "line 2 is not `id|text`"),
+        ("..|One.", "line 2 is not `id|text`"),
+        ("x2,One.", "line 2 has commas: separate id and text by |"),
+        ("x1|Two.", "line 2 repeats the id x1"),
+        ("X1.wav|Two.", "line 2 repeats the id X1"),
+        (f"{'x' * 300}|Two.", "line 2 has an id of more than 150 bytes"),
+    ],
+)
+def test_a_bad_line_keeps_itself_out_and_nothing_else(tmp_path: Path, line: str, words: str) -> None:
+    first, bad, last = read_corpus("anna", make_corpus(tmp_path / "a", f"x1|One.\n{line}\nx3|Three.\n"))
+    assert (first.id, last.id) == ("x1", "x3") and not first.fault and not last.fault
+    assert words in bad.fault
+    assert inspect(bad, 0.4, 10.0).faults == [bad.fault]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "found"),
+    [
+        ("clip 1", "wavs/clip 1.wav", "clip_1"),
+        ("sub/u1", "wavs/sub/u1.wav", "sub_u1"),
+        ("sub/u1", "sub/u1.flac", "sub_u1"),
+        ("wavs/u1.wav", "wavs/u1.wav", "u1"),
+        ("./wavs/u1.wav", "wavs/u1.wav", "u1"),
+        ("u1", "wavs/u1.WAV", "u1"),
+        ("U1", "wavs/u1.wav", "U1"),
+        ("u1", "wavs/u1.mp3", "u1"),
+        ("u1.ogg", "wavs/u1.ogg", "u1"),
+        ("u.1", "wavs/u.1.wav", "u.1"),
+        ("u1", "u1.wav", "u1"),
+    ],
+)
+def test_usual_ways_of_writing_metadata(tmp_path: Path, name: str, file: str, found: str) -> None:
+    folder = make_corpus(tmp_path / "a", f"{name}|One.\n")
+    (folder / file).parent.mkdir(exist_ok=True)
+    (folder / file).touch()
+    (utterance,) = read_corpus("anna", folder)
+    assert (utterance.id, utterance.path, utterance.fault) == (found, folder / file, "")
 
 
 def test_missing_parts(tmp_path: Path) -> None:

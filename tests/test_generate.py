@@ -264,7 +264,7 @@ def test_it_replaces_an_older_file(voice: Path, tmp_path: Path) -> None:
         (["--text", TEXT, "--seed", "-1"], "seed is -1"),
         (["--text", TEXT, "--lexicon", "none"], "cannot read the lexicon"),
         (["--text", TEXT, "--output", "no/folder/x.wav"], "no folder no/folder"),
-        (["--text", TEXT, "--output", "."], "is a folder"),
+        (["--text", TEXT, "--output", "folder.wav"], "is a folder"),
         (["--text", TEXT, "--output", "x.xyz"], "take one of wav, flac, ogg, mp3"),
         (["--text", TEXT, "--output", "x"], "has no suffix of a sound file"),
         (["--text", TEXT, "--plot", "x.xyz"], "end it in .png"),
@@ -282,6 +282,7 @@ def test_it_replaces_an_older_file(voice: Path, tmp_path: Path) -> None:
     ],
 )
 def test_bad_arguments_get_one_sentence(voice: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "folder.wav").mkdir()
     assert message in refused(voice, *arguments, cwd=tmp_path)
 
 

@@ -20,6 +20,7 @@ from bitjets_mlx.audio.spectrogram import log_mel, magnitude
 from bitjets_mlx.data import features
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.folders import locked
 
 WORDS = ("the", "old", "man", "went", "to", "his", "house", "and", "saw", "a", "small", "bird", "while", "it", "rained")
 
@@ -135,7 +136,11 @@ def test_damaged_and_stale_features_are_made_again(
 ) -> None:
     before = changed(prepared)
     damaged = sorted(before)[5]
-    Path(damaged).write_bytes(Path(damaged).read_bytes()[:5000])
+    whole = Path(damaged).read_bytes()
+    for bad in (whole[:5000], b"", b"PK", whole[: len(whole) // 3] + b"\0" + whole[len(whole) // 3 + 1 :]):
+        Path(damaged).write_bytes(bad)
+        with pytest.raises(BitjetsError, match=r"damaged: run .*prepare"):
+            features.load_features(Path(damaged))
     with pytest.raises(BitjetsError, match=r"damaged: run .*prepare"):
         data = PreparedData(prepared)
         data.load(next(clip for clip in data.clips if damaged.endswith(clip.features)))
@@ -203,6 +208,18 @@ def test_bad_command_lines(tmp_path: Path, options: list[str], words: str) -> No
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    folder = make_speaker(tmp_path / "eve", 300, 0.1, count=3)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    for out in (tmp_path / "out", folder):
+        with pytest.raises(BitjetsError, match="holds something else"):
+            prepare.main(arguments({"eve": folder}, out))
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+    with locked(tmp_path / "new"), pytest.raises(BitjetsError, match="is in use by process"):
+        prepare.main(arguments({"eve": folder}, tmp_path / "new"))
+
+
 def test_nothing_usable(tmp_path: Path) -> None:
     folder = make_speaker(tmp_path / "eve", 300, 0.0, count=3)
     with pytest.raises(BitjetsError, match="None of eve's 3 recordings can be used: silent"):
@@ -214,13 +231,23 @@ def test_opening_what_is_not_prepared(tmp_path: Path, prepared: Path) -> None:
     with pytest.raises(BitjetsError, match=r"bitjets_mlx\.prepare"):
         PreparedData(tmp_path)
     manifest = (prepared / "manifest.json").read_text()
-    for broken in ("{", "[]", "{}", manifest.replace('"format": 1', '"format": 99')):
+    values = json.loads(manifest)
+    for broken in (
+        *("{", "[]", "{}", "[" * 10**5, manifest.replace('"format": 1', '"format": 99')),
+        *(json.dumps(values | change) for change in ({"clips": "many"}, {"speakers": 3}, {"statistics": []})),
+    ):
         (tmp_path / "manifest.json").write_text(broken)
         with pytest.raises(BitjetsError, match="run `python -m"):
             PreparedData(tmp_path)
     (tmp_path / "manifest.json").write_text(manifest)
     lines = (prepared / "clips.jsonl").read_text().splitlines(keepends=True)
-    for broken in ("", "".join(lines[:-1]), "".join(lines)[:-50]):
+    clip = json.loads(lines[0])
+    changed = (
+        {"features": "../../x.npz"}, {"features": "/x.npz"}, {"id": "../x"}, {"speaker": "nobody"}, {"frames": -1},
+        {"frames": "9"}, {"phonemes": "HH"}, {"split": "test"}, {"text": None},
+    )  # fmt: skip
+    worse = ["".join([json.dumps(clip | change) + "\n", *lines[1:]]) for change in changed]
+    for broken in ("", "".join(lines[:-1]), "".join(lines)[:-50], *worse):
         (tmp_path / "clips.jsonl").write_text(broken)
         with pytest.raises(BitjetsError, match="run `python -m"):
             PreparedData(tmp_path)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-HOP = 256
+from bitjets_mlx.config import HOP
+
 LEAD_FRAMES = 1  # held and faded in, 12 ms
 TAIL_FRAMES = 10  # held and faded out before a pause, 116 ms
 LAST_TAIL_FRAMES = 4  # and at the very end, where no pause follows

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from bitjets_mlx.audio.files import read_audio_as_recorded
+from bitjets_mlx.config import HOP, SAMPLE_RATE
 from bitjets_mlx.data.corpus import Utterance
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.files import atomic_write_bytes
 
-SAMPLE_RATE, HOP = 22050, 256
 KEPT_SILENCE = 0.12  # seconds left at each end of a clip
 COLUMNS = (
     *("speaker", "id", "used", "seconds", "rate", "channels", "peak"),
@@ -53,6 +53,9 @@ class Inspection:
 def inspect(utterance: Utterance, shortest: float, longest: float) -> Inspection:
     """Read a recording and look for everything that would spoil training. Never raises."""
     result = Inspection(utterance.speaker, utterance.id, characters=len(utterance.text))
+    if utterance.fault:
+        result.faults.append(utterance.fault)
+        return result
     try:
         audio, result.rate, result.channels = read_audio_as_recorded(utterance.path, SAMPLE_RATE)
         result.sha256 = hashlib.sha256(utterance.path.read_bytes()).hexdigest()

@@ -1,4 +1,8 @@
-"""A speaker's recordings in LJSpeech layout: `metadata.csv`, with id|text or id|text|normalized text, and `wavs/`."""
+"""A speaker's recordings in LJSpeech layout: `metadata.csv`, with id|text or id|text|normalized text, and `wavs/`.
+
+The usual variations are read too: spaces and folders in ids, ids with the suffix or `wavs/` before them, suffixes in
+capitals, and every kind of sound that libsndfile reads.
+"""
 
 import hashlib
 import re
@@ -7,32 +11,38 @@ from pathlib import Path
 
 from bitjets_mlx.errors import BitjetsError
 
-SUFFIXES = (".wav", ".flac")
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64")
+LONGEST_ID = 150  # bytes: it becomes a file's name
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One line of `metadata.csv` and the sound file that belongs to it (which may not exist)."""
+    """One line of `metadata.csv` and the sound file that belongs to it (which may not exist).
+
+    `fault`: why the line cannot be used, where it cannot.
+    """
 
     speaker: str
     id: str
     text: str
     path: Path
+    fault: str = ""
 
 
 def read_corpus(speaker: str, folder: str | Path) -> list[Utterance]:
     """All utterances of a speaker, in the order of `metadata.csv`.
 
-    The last column is taken as the text. BitjetsError where the folder, the file or the recordings are
-    missing, a line is malformed, or an id comes twice.
+    The last column is taken as the text. A line that cannot be used, or an id that comes twice, has a fault.
+    BitjetsError where the folder, the file or all recordings are missing.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise BitjetsError(f"There is no folder {folder} for speaker {speaker}: check the path after --speaker.")
-    metadata, wavs = folder / "metadata.csv", folder / "wavs"
+    metadata = folder / "metadata.csv"
     if not metadata.is_file():
         raise BitjetsError(f"{folder} has no metadata.csv: write one line `id|text` for each recording.")
-    if not wavs.is_dir():
+    sounds = _sounds(folder)
+    if not sounds and not (folder / "wavs").is_dir():
         raise BitjetsError(f"{folder} has no folder `wavs`: put the recordings there as <id>.wav or <id>.flac.")
     try:
         lines = metadata.read_text(encoding="utf-8-sig").splitlines()
@@ -40,27 +50,52 @@ def read_corpus(speaker: str, folder: str | Path) -> list[Utterance]:
         raise BitjetsError(f"{metadata} is not UTF-8 text: save it as UTF-8.") from None
     utterances: dict[str, Utterance] = {}
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        columns = line.split("|")
-        name, text = (
-            columns[0].strip(),
-            (columns[-1].strip() or columns[1].strip()) if len(columns) > 1 else "",
-        )
-        if len(columns) not in (2, 3) or not re.fullmatch(r"[\w.\-]+", name) or not text:
-            raise BitjetsError(f"{metadata} line {number} is not `id|text` or `id|text|normalized text`: correct it.")
-        if name in utterances:
-            raise BitjetsError(f"{metadata} line {number} repeats the id {name}: give every recording its own id.")
-        utterances[name] = Utterance(speaker, name, text, _sound_file(wavs, name))
+        if line.strip():
+            utterance = _utterance(speaker, folder, sounds, line, f"metadata.csv line {number}")
+            if utterance.id.lower() in utterances:  # also in other letters: not every disk tells these apart
+                fault = f"metadata.csv line {number} repeats the id {utterance.id}: give every recording its own id"
+                utterance = Utterance(speaker, f"line {number}", utterance.text, utterance.path, fault)
+            utterances[utterance.id.lower()] = utterance
     if not utterances:
         raise BitjetsError(f"{metadata} is empty: write one line `id|text` for each recording.")
     return list(utterances.values())
 
 
-def _sound_file(wavs: Path, name: str) -> Path:
-    name = name[:-4] if name.lower().endswith(".wav") else name
-    paths = [wavs / f"{name}{suffix}" for suffix in SUFFIXES]
-    return next((path for path in paths if path.is_file()), paths[0])
+def _utterance(speaker: str, folder: Path, sounds: dict[str, Path], line: str, where: str) -> Utterance:
+    columns = [column.strip() for column in line.split("|")]
+    name = _stem(columns[0].removeprefix("./").removeprefix("wavs/"))
+    number = where.rpartition(" ")[2]
+    clip_id = re.sub(r"[^\w.\-]+", "_", name).strip(".")
+    text = (columns[-1] or columns[1]) if len(columns) in (2, 3) else ""
+    fault = ""
+    if len(columns) == 1 and "," in line:
+        fault = f"{where} has commas: separate id and text by |"
+    elif not text or not re.search(r"\w", clip_id) or ".." in Path(name).parts:
+        fault = f"{where} is not `id|text` or `id|text|normalized text`"
+    elif len(clip_id.encode()) > LONGEST_ID:
+        fault = f"{where} has an id of more than {LONGEST_ID} bytes: shorten it and its file's name"
+    if fault:
+        return Utterance(speaker, f"line {number}", text, folder / "metadata.csv", fault)
+    found = sounds.get(name) or sounds.get(name.lower())
+    return Utterance(speaker, clip_id, text, found or folder / "wavs" / f"{clip_id}.wav")
+
+
+def _stem(name: str) -> str:
+    """Without the suffix of a sound file; other dots belong to the name."""
+    suffix = Path(name).suffix
+    return name[: -len(suffix)] if suffix.lower() in SUFFIXES else name
+
+
+def _sounds(folder: Path) -> dict[str, Path]:
+    """Every sound file by its path without suffix, below `wavs` or the folder itself, and the same in small letters."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES:
+            name = _stem(path.relative_to(folder).as_posix()).removeprefix("wavs/")
+            better = found.get(name)
+            if better is None or SUFFIXES.index(path.suffix.lower()) < SUFFIXES.index(better.suffix.lower()):
+                found[name] = path
+    return {**{name.lower(): path for name, path in found.items()}, **found}
 
 
 def sentence_key(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -85,19 +86,39 @@ def extract_to_file(job: Job) -> str:
 
 
 def is_current(job: Job) -> bool:
-    """Whether the .npz is there, complete, and made by the same recipe."""
+    """Whether the .npz is there, whole in every array, and made by the same recipe."""
     try:
-        with np.load(job.output) as arrays:
-            return str(arrays["recipe"]) == job.recipe()
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return _read(job.output)[1] == job.recipe()
+    except BitjetsError:
         return False
 
 
 def load_features(path: Path) -> Features:
     """Read one .npz; BitjetsError where it is missing or damaged."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[Features, str]:
+    """Features, and the recipe that they were made by."""
     try:
+        with zipfile.ZipFile(path) as archive:  # nothing in it may claim more than the file's own size
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError("it claims to be larger than it is")
         with np.load(path) as arrays:
             audio = arrays["audio"].astype(np.float32) / INT16
-            return Features(arrays["mel"], arrays["log_f0"], arrays["voiced"], arrays["energy"], audio)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            features = Features(arrays["mel"], arrays["log_f0"], arrays["voiced"], arrays["energy"], audio)
+            recipe = str(arrays["recipe"]) if "recipe" in arrays else ""
+        _check(features)
+        return features, recipe
+    except (OSError, ValueError, LookupError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error):
         raise BitjetsError(f"{path} is missing or damaged: run `python -m bitjets_mlx.prepare` again.") from None
+
+
+def _check(features: Features) -> None:
+    """ValueError where the arrays do not belong together."""
+    config, frames = AudioConfig(), len(features.mel)
+    shapes = {"mel": (frames, config.n_mels), "audio": (frames * config.hop,)}
+    for name, array in vars(features).items():
+        kind = np.bool_ if name == "voiced" else np.float32
+        if array.shape != shapes.get(name, (frames,)) or array.dtype != kind or not np.isfinite(array).all():
+            raise ValueError(f"{name} is damaged")

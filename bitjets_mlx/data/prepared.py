@@ -10,17 +10,19 @@ import copy
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 import numpy as np
 
+from bitjets_mlx.checked import Range
 from bitjets_mlx.config import AudioConfig, FeatureStatistics, from_json, to_json
 from bitjets_mlx.data.features import Features, load_features
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.files import atomic_write_bytes
+from bitjets_mlx.files import atomic_write_bytes, read_json, write_json
 
 FORMAT = 1
+Count = Annotated[int, Range(0, 1 << 40)]
 PREPARE_AGAIN = "run `python -m bitjets_mlx.prepare` again"
 
 
@@ -33,9 +35,22 @@ class Clip:
     text: str
     phonemes: tuple[str, ...]
     split: str  # "train" or "validation"
-    frames: int
-    samples: int
+    frames: Count
+    samples: Count
     features: str  # path inside the prepared folder
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """manifest.json."""
+
+    format: int
+    audio: AudioConfig
+    speakers: tuple[str, ...]
+    symbols: tuple[str, ...]
+    statistics: FeatureStatistics
+    clips: Count
+    minutes: float = 0.0
 
 
 class PreparedData:
@@ -47,11 +62,9 @@ class PreparedData:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         manifest = self._read_manifest()
-        self.audio = from_json(AudioConfig, manifest["audio"])
-        self.statistics = from_json(FeatureStatistics, manifest["statistics"])
-        self.speakers: tuple[str, ...] = tuple(manifest["speakers"])
-        self.symbols: tuple[str, ...] = tuple(manifest["symbols"])
-        self.clips = self._read_clips(manifest["clips"])
+        self.audio, self.statistics = manifest.audio, manifest.statistics
+        self.speakers, self.symbols = manifest.speakers, manifest.symbols
+        self.clips = self._read_clips(manifest.clips)
 
     def with_statistics(self, statistics: FeatureStatistics) -> "PreparedData":
         """The same clips, normalized otherwise."""
@@ -80,32 +93,42 @@ class PreparedData:
             raise BitjetsError(f"{self.folder / clip.features} is of another version: {PREPARE_AGAIN}.")
         return features
 
-    def _read_manifest(self) -> dict[str, Any]:
+    def _read_manifest(self) -> Manifest:
         path = self.folder / "manifest.json"
-        if not path.is_file():
+        try:
+            manifest = from_json(Manifest, read_json(path), str(path))
+        except (FileNotFoundError, NotADirectoryError):
             raise BitjetsError(
                 f"{self.folder} holds no prepared data: run `python -m bitjets_mlx.prepare ... --out {self.folder}`."
-            )
-        try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            missing = {"format", "audio", "statistics", "speakers", "symbols", "clips"} - set(manifest)
-        except (ValueError, TypeError):
-            missing = {"everything"}
-        if missing or manifest["format"] != FORMAT:
+            ) from None
+        except BitjetsError as error:
+            raise BitjetsError(f"{str(error).rstrip('.')}: {PREPARE_AGAIN}.") from None
+        if manifest.format != FORMAT or len(manifest.statistics.gain) != len(manifest.speakers):
             raise BitjetsError(f"{path} is damaged or of another version: {PREPARE_AGAIN}.")
-        return dict(manifest)
+        return manifest
 
     def _read_clips(self, count: int) -> list[Clip]:
         path = self.folder / "clips.jsonl"
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
-            values = [json.loads(line) for line in lines]
-            clips = [Clip(**{**value, "phonemes": tuple(value["phonemes"])}) for value in values]
-        except (OSError, ValueError, TypeError, KeyError):
+            clips = [from_json(Clip, json.loads(line), str(path)) for line in lines]
+        except (OSError, ValueError, RecursionError, BitjetsError):
             clips = []
-        if len(clips) != count:
+        if len(clips) != count or not all(map(self._is_good, clips)):
             raise BitjetsError(f"{path} is missing or damaged: {PREPARE_AGAIN}.")
         return clips
+
+    def _is_good(self, clip: Clip) -> bool:
+        """Whether a clip is of a known kind, and its names, which others make paths of, lead nowhere else."""
+        path = PurePosixPath(clip.features)
+        names = (clip.id, clip.speaker)
+        return (
+            clip.split in ("train", "validation")
+            and clip.speaker in self.speakers
+            and not path.is_absolute()
+            and ".." not in path.parts
+            and all(name not in ("", ".", "..") and "/" not in name and "\0" not in name for name in names)
+        )
 
 
 def write_prepared(
@@ -127,7 +150,7 @@ def write_prepared(
         "clips": len(clips),
         "minutes": round(sum(clip.samples for clip in clips) / AudioConfig().sample_rate / 60, 2),
     }
-    atomic_write_bytes(folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+    write_json(folder / "manifest.json", manifest)
 
 
 class Moments:
