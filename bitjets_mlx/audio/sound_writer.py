@@ -54,13 +54,15 @@ def open_sound(path: Path, sample_rate: int) -> Iterator[SoundWriter]:
     WAV, FLAC, Ogg Vorbis or MP3 by the suffix. BitjetsError as `check_sound`.
     """
     kind, coding = FORMATS[path.suffix.lower()]
-    with atomic_write(path) as temporary, open(temporary, "wb+") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb+", buffering=0) as file:
         guarded = _Guarded(file)
         try:
             with soundfile.SoundFile(guarded, "w", sample_rate, 1, coding, format=kind) as sink:
                 yield SoundWriter(sink, LARGEST_WAV if kind == "WAV" else None)
-        except soundfile.LibsndfileError as error:
-            raise guarded.error or BitjetsError(f"{path} could not be written ({error}).") from None
+        except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all was written
+            if guarded.error is None:
+                raise BitjetsError(f"{path} could not be written ({error}): try another format.") from error
+            raise guarded.error from None
         if guarded.error:  # libsndfile does not tell of all that fails while it closes
             raise guarded.error
 
@@ -75,9 +77,10 @@ class _Guarded:
 
     def write(self, data: bytes) -> int:
         """Bytes written: 0 where that failed."""
+        left = memoryview(data)
         try:
-            self._file.write(data)
-            self._file.flush()
+            while left:  # an unbuffered file may take a part
+                left = left[self._file.write(left) :]
         except OSError as error:
             self.error = self.error or error
             return 0
