@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a C compiler")
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, whose folder does not exist yet; and hints that nobody has heard."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    build.say_once.cache_clear()
+    build.say_slower.cache_clear()
     return tmp_path / "xdg" / "bitjets_mlx"
 
 
@@ -119,7 +119,7 @@ def test_a_cache_of_another_user_is_left_alone(
     monkeypatch.setattr(os, "geteuid", lambda: user + 1)
     assert answer() == 42 and answer() == 42
     assert list(cache.iterdir()) == before
-    assert capfd.readouterr().err.count("hint: there is no cache folder") == 1
+    assert capfd.readouterr().err.count("there is no cache folder") == 1
 
 
 def test_a_relative_cache_home_is_ignored(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,8 +149,7 @@ def test_without_a_compiler_one_line_says_so(
     for name in ("vocoder", "vocoder", "training"):
         assert loader.library.__wrapped__(name) is None
     said = capfd.readouterr().err
-    assert said.count("hint: vocoders will be slow: there is no C compiler; install gcc or clang") == 1
-    assert said.count("\n") == 2
+    assert said == "hint: this is slower than it could be: there is no C compiler; install gcc or clang.\n"
 
 
 def test_a_processor_that_the_layers_are_not_made_for_is_said(
@@ -158,7 +157,7 @@ def test_a_processor_that_the_layers_are_not_made_for_is_said(
 ) -> None:
     monkeypatch.setattr(loader, "cpu_flags", lambda: frozenset(["sse2"]))
     assert loader.library.__wrapped__("speaking") is None and not cache.exists()
-    assert capfd.readouterr().err == "hint: ternary layers will be slow: their C is for x86-64 processors with AVX2.\n"
+    assert "the C of ternary layers is for x86-64 processors with AVX2.\n" in capfd.readouterr().err
 
 
 def test_a_compiler_that_hangs_is_stopped_with_all_it_started(

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bitjets_mlx.native.build import BuildError, load, load_built, say_once
+from bitjets_mlx.native.build import BuildError, load, load_built, say_slower
 from bitjets_mlx.native.processor import cpu_flags
 
 SYSTEM = "libopenblas.so.0"
@@ -46,14 +46,14 @@ def fast_blas() -> str:
     """See to it that MLX's products are fast, before the first of them, and say in one line how."""
     name, renamed = load_openblas()
     if name == REFERENCE:
-        say_once("hint: matrix products will be slow: numpy's wheel brings no OpenBLAS here; install libopenblas0.")
+        say_slower("numpy's wheel brings no OpenBLAS here; install libopenblas0")
     if name == LATE:
-        say_once("hint: matrix products will be slow: mlx was imported before bitjets_mlx; import bitjets_mlx first.")
+        say_slower("mlx was imported before bitjets_mlx; import bitjets_mlx first")
     if renamed:
         try:
             load("blas", STUB, mode=ctypes.RTLD_GLOBAL)
         except BuildError as error:
-            say_once(f"hint: matrix products will be slow: {error}.")
+            say_slower(str(error))
             return REFERENCE
     return name
 

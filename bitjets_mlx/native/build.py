@@ -33,9 +33,9 @@ class BuildError(Exception):
 
 
 @functools.cache
-def say_once(line: str) -> None:
-    """A line on stderr, once a process."""
-    print(line, file=sys.stderr)
+def say_slower(reason: str) -> None:
+    """A line on stderr, once per reason and process, whatever the number of things that are slower for it."""
+    print(f"hint: this is slower than it could be: {reason}.", file=sys.stderr)
 
 
 def load(name: str, source: str, flags: Sequence[str] = (), mode: int = ctypes.DEFAULT_MODE) -> ctypes.CDLL:
@@ -45,7 +45,7 @@ def load(name: str, source: str, flags: Sequence[str] = (), mode: int = ctypes.D
         return found
     folder = _private_folder(create=True)
     if folder is None:
-        say_once("hint: there is no cache folder for compiled C: every process compiles anew; set XDG_CACHE_HOME.")
+        say_slower("there is no cache folder for compiled C, and every process compiles anew; set XDG_CACHE_HOME")
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as scratch:
             built = _compiled(Path(scratch), source, flags)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.native.build import BuildError, load, say_once
+from bitjets_mlx.native.build import BuildError, load, say_slower
 from bitjets_mlx.native.processor import cpu_flags
 
 SOURCES = Path(__file__).parent / "sources"
@@ -35,7 +35,6 @@ class Library(NamedTuple):
     sources: tuple[str, ...]
     flags: tuple[str, ...]
     functions: Signatures
-    what: str  # is slow without it
 
 
 LIBRARIES = {
@@ -51,7 +50,6 @@ LIBRARIES = {
             "bitjets_attention": (None, [_POINTER] * 3 + [_INT] * 4 + [_POINTER, _INT]),
             "bitjets_upsampling": (None, [_POINTER] * 4 + [_INT] * 4 + [_FLOAT] * 2 + [_INT]),
         },
-        "ternary layers",
     ),
     "vocoder": Library(
         ("convolution", "hifigan", "harmonic"),
@@ -64,7 +62,6 @@ LIBRARIES = {
             "bitjets_harmonic_work": (_LONG, [_POINTER, _LONG]),
             "bitjets_harmonic": (None, [_POINTER] * 4 + [_INT] * 2 + [_POINTER] * 2),
         },
-        "vocoders",
     ),
     "training": Library(
         ("exp2", "softmax", "training_layer", "adamw", "alignment"),
@@ -82,7 +79,6 @@ LIBRARIES = {
             "bitjets_forward_sum": (None, [_POINTER] + [_INT] * 3 + [_DOUBLE] + [_POINTER] * 4),
             "bitjets_monotonic_search": (None, [_POINTER] + [_INT] * 3 + [_POINTER] * 3),
         },
-        "training and alignment",
     ),
 }
 
@@ -106,11 +102,11 @@ def library(name: str, *options: str) -> ctypes.CDLL | None:
     made = LIBRARIES[name]
     try:
         if name == "speaking" and (platform.machine() not in ("x86_64", "AMD64") or "avx2" not in cpu_flags()):
-            raise BuildError("their C is for x86-64 processors with AVX2")
+            raise BuildError("the C of ternary layers is for x86-64 processors with AVX2")
         source = "\n".join((SOURCES / f"{part}.c").read_text(encoding="utf-8") for part in made.sources)
         loaded = load(name, source, (*made.flags, *options))
     except BuildError as error:
-        say_once(f"hint: {made.what} will be slow: {error}.")
+        say_slower(str(error))
         return None
     for function, (result, arguments) in made.functions.items():
         getattr(loaded, function).restype, getattr(loaded, function).argtypes = result, arguments
