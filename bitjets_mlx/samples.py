@@ -30,9 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise BitjetsError(f"{options.data} has no recordings of {' or '.join(voice.speakers)}: give other data.")
     name = options.voice.resolve().name
     bytes_written = write_samples(options.out, voice, data, speakers, options.sentences, name, options.overwrite)
-    print(
-        f"{options.out / 'index.html'}: {options.sentences} sentences a speaker, {bytes_written / 1e6:.1f} MB together"
-    )
+    print(f"{options.out / 'index.html'}: {options.sentences} sentences per speaker, {bytes_written / 1e6:.1f} MB")
 
 
 def _parser() -> argparse.ArgumentParser:

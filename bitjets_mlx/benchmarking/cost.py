@@ -95,23 +95,23 @@ def operations(config: AcousticConfig, tokens: int, frames: int) -> Operations:
 
 
 def acoustic_operations(config: AcousticConfig, tokens: int, frames: int) -> float:
-    """Of the acoustic model, a second of speech, in an utterance of this length (attention grows with it)."""
+    """Of the acoustic model, per second of speech, in an utterance of this length (attention grows with it)."""
     return operations(config, tokens, frames).total / (frames / FRAMES_A_SECOND)
 
 
 def vocoder_operations(config: HarmonicConfig | HifiganConfig) -> float:
-    """Of a vocoder, a second of speech."""
+    """Of a vocoder, per second of speech."""
     return 2.0 * FRAMES_A_SECOND * (_harmonic(config) if isinstance(config, HarmonicConfig) else _hifigan(config))
 
 
 def _harmonic(config: HarmonicConfig) -> int:
-    """Multiplications a frame."""
+    """Multiplications per frame."""
     block = config.width * (config.kernel + 2 * config.hidden)
     return (config.n_mels + 2) * config.kernel * config.width + config.layers * block + config.width * 4 * BINS
 
 
 def _hifigan(config: HifiganConfig) -> int:
-    """Multiplications a frame."""
+    """Multiplications per frame."""
     rates = [1]
     for rate in config.upsample_rates:
         rates.append(rates[-1] * rate)

@@ -36,7 +36,7 @@ def _processor() -> str:
 
 
 def peak_gflops(size: int = 1024, tries: int = 25) -> float:
-    """What one core reaches in a product of two float32 matrices: GFLOP a second of processor time, median."""
+    """What one core reaches in a product of two float32 matrices: GFLOP per second of processor time, median."""
     set_blas_threads(1)
     random = np.random.default_rng(0)
     a = random.standard_normal((size, size)).astype(np.float32)

@@ -35,7 +35,7 @@ Config = Any  # with the fields of `bitjets_mlx.config.AcousticConfig`
 
 
 def fake_int8_(x: Tensor) -> Tensor:
-    """int8 activations a token, divided by their scale, in place."""
+    """int8 activations per token, divided by their scale, in place."""
     scale = 127.0 / torch.linalg.vector_norm(x, ord=math.inf, dim=-1, keepdim=True).clamp_(min=ACTIVATION_EPS)
     return x.mul_(scale).round_().div_(scale)  # nothing is beyond 127
 

@@ -161,7 +161,7 @@ def _row(entrant: Contender, rounds: Sequence[dict[str, Any]]) -> dict[str, Any]
 
 
 def _operations(plan: Plan, rows: Sequence[dict[str, Any]], peak: float) -> list[dict[str, Any]]:
-    """Of this project's parts, a second of speech: operations, processor seconds, share of a core's peak."""
+    """Of this project's parts, per second of speech: operations, processor seconds, share of a core's peak."""
     config = read_config(plan.voice)
     by_name = {row["name"]: row for row in rows}
     own, other = by_name["bitjets_mlx, its vocoder"], by_name["bitjets_mlx, HiFi-GAN"]
@@ -210,9 +210,9 @@ def table(report: dict[str, Any]) -> str:
             + " ".join(_cell(rtf, 7, 4) for rtf in row["rtf"])
             + f"   {parts[0]} {parts[1]} {row['memory_mb']:7.0f} {row['disk_mb']:6.1f}"
         )
-    lines += ["", f"a core's peak (sgemm): {report['peak_gflops']:.0f} GFLOP a second of processor time"]
+    lines += ["", f"a core's peak (sgemm): {report['peak_gflops']:.0f} GFLOP per second of processor time"]
     lines += [
-        f"  {part['part']:17} {part['gflop']:6.2f} GFLOP a second of speech, in {part['processor_seconds']:.4f} s of "
+        f"  {part['part']:17} {part['gflop']:6.2f} GFLOP per second of speech, in {part['processor_seconds']:.4f} s of "
         f"processor time: {100 * part['share']:.0f} % of the peak"
         for part in report["operations"]
     ]

@@ -39,7 +39,7 @@ def score(waveforms: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _model() -> Any:
-    """One model a process: its weights take a second to load."""
+    """One model per process: its weights take a second to load."""
     optional("torch")
     with without_torchaudio(), open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         return optional("distillmos").ConvTransformerSQAModel().eval()  # it prints where its weights are

@@ -45,7 +45,7 @@ def _score(waveform: np.ndarray, sample_rate: int) -> float:
 
 @lru_cache(maxsize=1)
 def _network() -> tuple[Any, Any]:
-    """Its features and its network, one a process."""
+    """Its features and its network, one per process."""
     runtime, package = optional("onnxruntime"), optional("speechmos.dnsmos")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1  # worker processes fill the cores already

@@ -82,7 +82,7 @@ def _moonshine_hears(samples: np.ndarray) -> str:
 
 @lru_cache(maxsize=1)
 def _moonshine() -> Any:
-    """One transcriber a process, with the model that lies in the wheel."""
+    """One transcriber per process, with the model that lies in the wheel."""
     package = optional("moonshine_voice")
     folder = package.get_model_path("tiny-en")
     if not folder.is_dir():  # wheels after 0.0.73 hold no model, and would fetch one
@@ -103,7 +103,7 @@ def _pocketsphinx_hears(samples: np.ndarray) -> str:
 
 @lru_cache(maxsize=1)
 def _decoder() -> Any:
-    """One decoder a process: it takes 0.5 s and 100 MB to load."""
+    """One decoder per process: it takes 0.5 s and 100 MB to load."""
     return optional("pocketsphinx").Decoder(loglevel="FATAL")
 
 

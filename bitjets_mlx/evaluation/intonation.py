@@ -25,7 +25,7 @@ def sentence_kind(text: str) -> str:
 
 
 def final_slope(waveform: np.ndarray) -> float:
-    """Slope of F0 over the last 0.3 s that are voiced, semitones a second, of samples (S,) at 22,050 Hz.
+    """Slope of F0 over the last 0.3 s that are voiced, semitones per second, of samples (S,) at 22,050 Hz.
 
     Frames far below the speech are left out: in creaky and dying voice no tracker is sure of the octave. The slope is
     the median of those between all pairs of frames (P. K. Sen 1968, "Estimates of the regression coefficient based on

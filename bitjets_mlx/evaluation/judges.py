@@ -39,7 +39,7 @@ class Judged:
     p808: float | None
     transcript: str | None
     embedding: np.ndarray | None  # (256,)
-    final_slope: float  # semitones a second
+    final_slope: float  # semitones per second
 
 
 def judge(waveform: np.ndarray, text: str, sample_rate: int = 22050) -> Judged:

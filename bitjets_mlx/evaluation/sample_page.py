@@ -107,7 +107,7 @@ def write_opus(path: Path, audio: np.ndarray, sample_rate: int) -> None:
 
 
 def spectrogram_png(audio: np.ndarray) -> bytes:
-    """Log-mel spectrogram of samples (S,) as an image of a pixel a frame and band, low frequencies below."""
+    """Log-mel spectrogram of samples (S,) as an image of a pixel per frame and band, low frequencies below."""
     from matplotlib import colormaps
     from PIL import Image
 

@@ -50,7 +50,7 @@ def similarities(
 
 @lru_cache(maxsize=1)
 def _encoder() -> tuple[Any, Any]:
-    """What cuts silences out, and the network, one a process."""
+    """What cuts silences out, and the network, one per process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of packages that it uses in ways that will be retired
         package = optional("resemblyzer")
