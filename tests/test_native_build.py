@@ -142,6 +142,12 @@ def test_without_a_home_every_process_compiles(
     assert "set XDG_CACHE_HOME" in capfd.readouterr().err
 
 
+def test_a_home_that_is_not_there_is_not_made(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    assert answer() == 42 and not (tmp_path / "nobody").exists()
+
+
 def test_without_a_compiler_one_line_says_so(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -96,7 +96,7 @@ def _private_folder(create: bool) -> Path | None:
     folder = base / "bitjets_mlx"
     try:
         if create:
-            base.mkdir(parents=True, exist_ok=True)
+            base.mkdir(mode=0o700, exist_ok=True)  # not its parents: a home that is not there stays so
             folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
