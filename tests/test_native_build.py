@@ -125,6 +125,7 @@ def test_a_cache_of_another_user_is_left_alone(
 def test_a_relative_cache_home_is_ignored(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert answer() == 42
     assert not Path("relative").exists() and libraries(tmp_path / "home" / ".cache" / "bitjets_mlx")
