@@ -6,11 +6,11 @@ from re import Match
 from bitjets_mlx.text.dates import WEEKDAY, month_pattern, weekday_name
 from bitjets_mlx.text.numbers import cardinal, pairs, plural, year
 from bitjets_mlx.text.quantities import NUMBER
-from bitjets_mlx.text.tables import CURRENCIES, CURRENCY_CODES, UNITS
+from bitjets_mlx.text.tables import COMMON_UNITS, CURRENCIES, CURRENCY_CODES
 from bitjets_mlx.text.words import any_of
 
 _SYMBOL = any_of(CURRENCIES)
-_UNIT = any_of(UNITS)
+_UNIT = any_of(COMMON_UNITS)
 _SCALE = r"(?:hundred|thousand|million|billion|trillion|bn|mn|mil)"
 _AFTER_DECIMAL = (
     rf"(?: ?(?:%|°|{_SYMBOL}|{_UNIT})(?!\w)| (?:{_SCALE}|percent|times|euros?|dollars|pounds|francs|crowns|kroner"
@@ -101,9 +101,11 @@ LETTER_RANGES = (
      r"|[Gg]roups) ([A-Z])-([A-Z])\b(?!['.-])",
      lambda m: f"{m[1]} {m[2]} to {m[3]}"),
 )  # fmt: skip
-RANGES = (
+NAME_RANGES = (
     (rf"\b({WEEKDAY})\.?{_DASH}({WEEKDAY})\b\.?()", _weekdays),
     (rf"\b({_MONTH})\.?{_DASH}(?={_MONTH}\b)", lambda m: f"{m[1]} to "),
+)
+RANGES = (
     (rf"((?:\b\d{{4}}|'?\b\d0)'?s){_DASH}(?='?\d{{2,4}}'?s\b)", lambda m: f"{m[1]} to "),
     (rf"(?<![\w.,/-])({NUMBER}( ?(?:{_UNIT}|%|°[CF]?|\"|'))){_DASH}(?={NUMBER}\2(?!\w))", lambda m: f"{m[1]} to "),
     (rf"(?<![\w.,/-])({NUMBER} ?%){_DASH}(?={NUMBER} ?%)", lambda m: f"{m[1]} to "),

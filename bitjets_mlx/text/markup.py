@@ -1,11 +1,9 @@
 """HTML and Markdown: what is not to be read goes, what tells where a sentence ends becomes a mark."""
 
-import html
 import re
-from collections.abc import Iterator
 from re import Match
 
-from bitjets_mlx.text.provenance import Rule
+from bitjets_mlx.text.provenance import Rules
 from bitjets_mlx.text.words import any_of, words
 
 # Never read, whatever stands inside: (opening, closing). The opening of an element may have attributes.
@@ -31,7 +29,6 @@ _INLINE = words(
     speak voice prosody break emphasis phoneme
     """
 )
-_MARKDOWN_SIGN = re.compile(r"[*_`#~=\[\\|<•◦▪‣·─━═—]|^[ \t]*[->+–]|^[ \t]*\w\w?[.)]\s|-{3}", re.MULTILINE)
 _NUMBERED = r"[ \t]*(?:\d{1,2}|[a-hA-H])[.)][ \t]"
 _RULER = re.compile(r"([-=_*~#+|:─━═—–])[ \t]*\1[ \t]*\1")
 _TAG = r"</?([A-Za-z][A-Za-z0-9:-]*)(\s[^<>]*)?/?>"
@@ -78,6 +75,8 @@ def _superscript(match: Match[str]) -> str:
 
 def _entity(match: Match[str]) -> str:
     """&amp; -> &; an unknown one stays."""
+    import html  # its table of names is large, and few texts have entities
+
     character = html.unescape(match[0])
     return match[0] if character == match[0] else {"\xad": "", "\u200b": ""}.get(character, character)
 
@@ -101,13 +100,13 @@ def _row(match: Match[str]) -> str:
     return "\n\n" + ", ".join(cell for cell in cells if cell) + "\n\n"
 
 
-HTML: tuple[Rule, ...] = tuple(
-    (re.compile(pattern, flags), replace)
-    for pattern, flags, replace in (
-        (r"<sup>\s*([-−+]?\d+)\s*</sup>", re.IGNORECASE, _superscript),
-        (_TAG, 0, _tag),
-        (r"&(?:[A-Za-z][A-Za-z0-9]{1,30}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});", 0, _entity),
-    )
+HTML = Rules(
+    (
+        (r"<(?:sup|SUP)>\s*([-−+]?\d+)\s*</(?:sup|SUP)>", _superscript),
+        (_TAG, _tag),
+        (r"&(?:[A-Za-z][A-Za-z0-9]{1,30}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});", _entity),
+    ),
+    needs=r"[<&]",
 )
 
 _EMPHASIS = "|".join(
@@ -116,9 +115,8 @@ _EMPHASIS = "|".join(
 )
 _INSIDE = r"~~(?=\S)([^\n]*?\S)~~|==(?=[^\s=])([^\n=]*?[^\s=])=="
 
-MARKDOWN: tuple[Rule, ...] = tuple(
-    (re.compile(pattern, re.MULTILINE), replace)
-    for pattern, replace in (
+MARKDOWN = Rules(
+    (
         (r"^[ \t]*(?:```|~~~)[ \t]*[\w+#.-]*[ \t]*$", lambda m: "\n\n"),  # fences, with the language
         (r"^[ \t]*\[\^?[^\]\n]{1,60}\]:[ \t]*<?(?:https?:|www\.|mailto:|/|#|\.)\S*[^\n]*$", lambda m: " "),
         (r"^[ \t]*\[\^[^\]\n]{1,60}\]:[ \t]*", lambda m: "\n\n"),  # a footnote's text
@@ -142,13 +140,7 @@ MARKDOWN: tuple[Rule, ...] = tuple(
         (_INSIDE, lambda m: m[1] or m[2]),
         (r"`+([^`\n]+)`+", lambda m: m[1]),
         (r"\\(?=[*_#`\[\]()~>+.!|$-])", lambda m: ""),
-    )
+    ),
+    needs=r"[*_`#~=\[\\|<•◦▪‣·─━═—]|^[ \t]*[->+–]|^[ \t]*\w\w?[.)]\s|-{3}",
+    flags=re.MULTILINE,
 )
-
-
-def rules_for(text: str) -> Iterator[Rule]:
-    """The rules that can find something in `text`."""
-    if "<" in text or "&" in text:
-        yield from HTML
-    if _MARKDOWN_SIGN.search(text):
-        yield from MARKDOWN

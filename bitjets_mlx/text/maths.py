@@ -5,7 +5,7 @@ from re import Match
 
 from bitjets_mlx.text.numbers import cardinal, to_ordinal
 from bitjets_mlx.text.quantities import NUMBER
-from bitjets_mlx.text.tables import UNITS
+from bitjets_mlx.text.tables import COMMON_UNITS, UNITS
 from bitjets_mlx.text.words import any_of, words
 
 _ELEMENTS = words(
@@ -14,7 +14,7 @@ _ELEMENTS = words(
     Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Nd Sm Eu Gd W Re Os Ir Pt Au Hg Tl Pb Bi Po Ra Rn Th Pa U Np Pu
     """
 )
-_UNIT = any_of(UNITS)
+_UNIT = any_of(COMMON_UNITS)
 _BEATS = (
     "time|meter|metre|waltz|march|groove|beat|rhythm|signature|jig|feel|bar|bars|measure|measures|swing|shuffle|polka"
     "|tempo|reel|ballad|piece"

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from re import Match
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from bitjets_mlx.text import (
     weekdays,
 )
 from bitjets_mlx.text.characters import describe, spell_in_ascii
-from bitjets_mlx.text.provenance import Place, Rule, Span, Traced
+from bitjets_mlx.text.provenance import Place, Rules, Span, Traced
 from bitjets_mlx.text.sentences import Sentence, split_sentences
 from bitjets_mlx.text.symbols import PHONEMES
 
@@ -39,24 +39,36 @@ _ALMOST_PHONEMES = _PHONEMES | {phoneme.rstrip("012") for phoneme in PHONEMES}
 LONGEST = 500  # characters that the rules see at once: they look far around, and need not look farther
 
 
-def _compiled(rules: Iterable[tuple[str, Callable[[Match[str]], str]]]) -> list[Rule]:
-    return [(re.compile(pattern), replace) for pattern, replace in rules]
-
-
-_SPACES = _compiled(((r"[^\S\n]{2,}", lambda m: " "), (r"[^\S\n]*\n[^\S\n]*\n\s*", lambda m: "\n\n")))
-_FIRST_RULES = _compiled((
-    *signs.REPEATED, *letters.ARTICLES, *web.RULES, *abbreviations.FIRST, *models.GRADES, *maths.LETTERS,
-    *figures.LETTER_RANGES, *figures.RANGES[:2], *weekdays.RULES,
-))  # fmt: skip
-_NUMBER_RULES = _compiled((
-    *figures.SEPARATORS, *figures.POSSESSIVES, *models.RULES, *figures.RANGES, *maths.RULES, *dates.RULES,
-    *figures.FIGURES, *quantities.MEASURES,
-))  # fmt: skip
-_LATER_WORD_RULES = _compiled((*abbreviations.RULES, *roman.RULES))
-_LATER_NUMBER_RULES = _compiled((*quantities.NUMBERS,))
-_SIGN_RULES = _compiled(signs.SIGNS_AS_WORDS)
-_MARK_RULES = _compiled(signs.MARKS)
-_DIGIT = re.compile(r"\d")
+_SPACES = Rules(((r"[^\S\n]{2,}", lambda m: " "), (r"[^\S\n]*\n[^\S\n]*\n\s*", lambda m: "\n\n")), needs=r"\s\s")
+_DIGIT, _PERIOD = r"\d", r"\."
+_RULES = (  # in this order
+    Rules(signs.REPEATED, r"([^\w\s])\s?\1|\d{37}"),
+    Rules(letters.ARTICLES),
+    Rules(web.RULES, r"[.@#/_:]"),
+    Rules(abbreviations.FIRST, r"[^\w\s,;]|[A-Z]{2}|[A-Z]h?D|W\d"),
+    Rules(models.GRADES, r"[A-DFO]-"),
+    Rules(maths.LETTERS, r"[*^=+]"),
+    Rules(figures.LETTER_RANGES, r"[A-Za-z][–-][A-Za-z]"),
+    Rules(figures.NAME_RANGES, r"[a-z.] ?[-–—]"),
+    Rules(weekdays.RULES, r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)(?:s|r|rs)?\b"),
+    Rules(figures.SEPARATORS, r"\d[' ,.]\d"),
+    Rules(figures.POSSESSIVES, r"\ds|\d's"),
+    Rules(models.RULES, _DIGIT),
+    Rules(figures.RANGES, r"[-–—~].?['$£€.]?\d|\d-[a-z]|\d+s [-–—]"),
+    Rules(maths.RULES, r"[*^!=]|\d/|[A-Za-z]\d|\d[a-z]|\d[+-]"),
+    Rules(dates.RULES, _DIGIT),
+    Rules(figures.FIGURES, r"[A-Z]\.\d|\ds|\d-\d/|\d s"),
+    Rules(quantities.MEASURES, _DIGIT),
+    Rules(
+        abbreviations.RULES,
+        r"\.|[A-Z][a-z]?\b|[A-Z]\w+|\b(?:lbs|ft|oz|hrs|mins|secs|yrs|vs|etc|approx|govt|dept"
+        r"|vol|fig|pp)\b",
+    ),
+    Rules(roman.RULES, r"\b[IVXLCDM]+\b|\b[ivxl]+\b|[IVXL](?:st|nd|rd|th)"),
+    Rules(quantities.NUMBERS, _DIGIT),
+    Rules(signs.SIGNS_AS_WORDS, r"[^\w\s,.;:?!'\"-]"),
+)
+_MARK_RULES = Rules(signs.MARKS)
 
 
 class Protected:
@@ -135,17 +147,13 @@ def _read(original: str, start: int, lexicon: Iterable[str]) -> tuple[Reading, l
     left_out = PLACEHOLDER.findall(text.text)
     text.sub(PLACEHOLDER, lambda m: " ")
     text.sub(_IN_BRACES, lambda m: _inline_phonemes(m, protected))
-    text.apply(markup.rules_for(text.text), markup=True)
+    text.apply(markup.HTML, markup=True)
+    text.apply(markup.MARKDOWN, markup=True)
     text.apply(_SPACES)
     _hide_lexicon_words(text, lexicon, protected)
     left_out += spell_in_ascii(text)
-    text.apply(_FIRST_RULES)
-    if _DIGIT.search(text.text):
-        text.apply(_NUMBER_RULES)
-    text.apply(_LATER_WORD_RULES)
-    if _DIGIT.search(text.text):
-        text.apply(_LATER_NUMBER_RULES)
-    text.apply(_SIGN_RULES)
+    for rules in _RULES:
+        text.apply(rules)
     letters.read_capitals(text)
     left_out += _UNSPEAKABLE.findall(text.text)
     text.sub(_UNSPEAKABLE, lambda m: " ")

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 from bitjets_mlx.text.dictionary import Phonemes, look_up
 from bitjets_mlx.text.morphology import add_s, derive
-from bitjets_mlx.text.unknown import LONGEST, predict
 
 _LETTER_NAMES = """
     A EY1, B B IY1, C S IY1, D D IY1, E IY1, F EH1 F, G JH IY1, H EY1 CH, I AY1, J JH EY1, K K EY1, L EH1 L, M EH1 M,
@@ -56,6 +55,8 @@ def _pronounce_lower(word: str) -> Phonemes:
 
 def _guess(word: str) -> Phonemes:
     """The network's answer; a word too long for the network in two pieces, so that nothing is lost."""
+    from bitjets_mlx.text.unknown import LONGEST, predict  # numpy takes as long as all the rest, and few texts need it
+
     phonemes = predict(word)
     if len(phonemes) >= LONGEST or len(word) > LONGEST:
         middle = len(word) // 2

@@ -7,7 +7,7 @@ from re import Match, Pattern
 from typing import NamedTuple
 
 Place = tuple[int, int]  # start and end in the original
-Rule = tuple[Pattern[str], Callable[[Match[str]], str]]
+Rule = tuple[str, Callable[[Match[str]], str]]  # a pattern, and what is written for a match of it
 
 _TOKEN = re.compile(r"\w+|[\ue000-\uf8ff]")
 
@@ -51,9 +51,25 @@ class Traced:
             self.text = "".join([*pieces, self.text[end:]])
             self.places = places + self.places[end:]
 
-    def apply(self, rules: Iterable[Rule], markup: bool = False) -> None:
-        for pattern, replace in rules:
-            self.sub(pattern, replace, markup)
+    def apply(self, rules: "Rules", markup: bool = False) -> None:
+        """All `rules`, one after another, if the text has anything for them."""
+        if rules.needs is None or rules.needs.search(self.text):
+            for pattern, replace in rules.compiled():
+                self.sub(pattern, replace, markup)
+
+
+class Rules:
+    """A table of rules, for texts in which the pattern `needs` is found; compiled with the first such text."""
+
+    def __init__(self, rules: Iterable[Rule], needs: str | None = None, flags: int = 0) -> None:
+        self.needs = None if needs is None else re.compile(needs, flags)
+        self._rules, self._flags = tuple(rules), flags
+        self._compiled: list[tuple[Pattern[str], Callable[[Match[str]], str]]] | None = None
+
+    def compiled(self) -> list[tuple[Pattern[str], Callable[[Match[str]], str]]]:
+        if self._compiled is None:
+            self._compiled = [(re.compile(pattern, self._flags), replace) for pattern, replace in self._rules]
+        return self._compiled
 
 
 def carried(old: str, places: list[Place], new: str, markup: bool = False) -> list[Place]:

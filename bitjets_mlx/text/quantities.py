@@ -5,7 +5,7 @@ from re import Match
 
 from bitjets_mlx.text.letters import split_letters_and_digits
 from bitjets_mlx.text.numbers import cardinal, decimal, digits, ordinal, pairs, plural, year
-from bitjets_mlx.text.tables import CURRENCIES, CURRENCY_CODES, SCALES, TOUCHING, UNITS
+from bitjets_mlx.text.tables import COMMON_UNITS, CURRENCIES, CURRENCY_CODES, SCALES, TOUCHING, UNITS
 from bitjets_mlx.text.words import any_of
 
 NUMBER = r"(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
@@ -189,7 +189,7 @@ def _counts(before: str, rest: str) -> bool:
     return noun is not None and noun[1] not in {"was", "is", "has", "does", "as", "his", "this", "its", "us", "versus"}
 
 
-_OF_UNIT = rf"(?: ?{_UNIT}(?:/({any_of(UNITS)}))?(?![\w/^]))?"
+_OF_UNIT = rf"(?: ?({any_of(COMMON_UNITS)})(?:/({any_of(COMMON_UNITS)}))?(?![\w/^]))?"
 _FREE = r"(?<![\w.,/$£€-])"
 MEASURES = (
     (rf"(?<![\w/-])({any_of(_IDIOMS)})(?![\w/]|[-.,]\d)", lambda m: _IDIOMS[m[1]]),

@@ -122,6 +122,12 @@ for _prefix, (_letter, _bases) in _PREFIXES.items():
 # These mean their unit only where they touch the number ("30s", "5A").
 TOUCHING = words("s d in mo pt pp bar mol Pa atm MP kn")
 
+# The units that stand behind powers of ten, decimal commas and in ranges.
+COMMON_UNITS = words(
+    "m km cm mm nm g kg mg l L ml mL s ms ns h min Hz kHz MHz GHz W kW MW V kV A mA J kJ Pa kPa N B KB MB GB TB kWh mol"
+    " eV in ft yd mi lb lbs oz mph km/h kph dB cal kcal ha atm bar"
+)
+
 SIGNS = {
     "&": "and", "@": "at", "%": "percent", "+": "plus", "=": "equals", "×": "times", "°": "degrees", "#": "number",
     "~": "about", "<": "less than", ">": "greater than", "$": "dollars", "£": "pounds", "€": "euros", "¥": "yen",
