@@ -59,3 +59,22 @@ def test_the_before_a_vowel() -> None:
     assert spoken_words("the apple, the pear, the hour, the unit") == [
         "DH IY0", "AE1 P AH0 L", "DH AH0", "P EH1 R", "DH IY0", "AW1 ER0", "DH AH0", "Y UW1 N AH0 T",
     ]  # fmt: skip
+
+
+def test_four_hundred_sentences_of_the_words_that_matter_most() -> None:
+    """Twenty words, twenty sentences each: "1 sentence" with the first pronunciation of "= word | first | second"."""
+    lines = (_TABLE.parent / "text_homograph_sentences.txt").read_text(encoding="utf-8").splitlines()
+    word, pronunciations, wrong, count = "", ("", ""), [], 0
+    for line in lines:
+        if line.startswith("="):
+            word, *readings = (field.strip() for field in line[1:].split("|"))
+            pronunciations = (readings[0], readings[1])
+            continue
+        which, sentence = line.split(" ", 1)
+        written = [w.strip('.,?!";:').lower() for w in sentence.split()]
+        place = len(written) - 1 - written[::-1].index(word)
+        count += 1
+        if spoken_words(sentence)[place] != pronunciations[int(which) - 1]:
+            wrong.append(sentence)
+    assert count == 400
+    assert len(wrong) <= 4, wrong

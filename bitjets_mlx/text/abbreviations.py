@@ -175,7 +175,7 @@ FIRST = (
     (rf"\b({any_of({*TITLES, 'St', 'No'})})\.(?=[A-Z][a-z])", lambda m: f"{m[1]}. "),  # "Mr.Smith"
     (
         rf"(?<=[a-z], )(?:({any_of(key for key in STATES if key not in _STATES_THAT_ARE_WORDS)})(?=[,.;!?]|$)"
-        rf"|({any_of(STATES)})(?= \d{{5}}\b))",
+        rf"|({any_of(STATES)})(?= \d{{5}}\b))|(?<=[A-Z], )(?:{any_of(STATES)})(?= \d{{5}}\b)",
         lambda m: STATES[m[0]],
     ),
     (rf"(?<![\w.])({any_of(PHRASES)})(?![\w])", _phrase),
@@ -192,7 +192,12 @@ RULES = (
     (r"\bSts\.(?=\s+[A-Z])", lambda m: "Saints"),
     (rf"\b({any_of(NUMBERED)})\. ?(?=#?\d|[A-Z]{{1,3}}-?\d|(?:[IVX]{{2,}}|V|X)\b)", _numbered),
     (r"(?<!\d )\bsq\.? ft\b\.?", lambda m: "square feet"),
-    (r"\b([Pp]p?)\. ?(?=[ivxl]+\b)", lambda m: f"{NUMBERED[m[1].lower()]} "),
+    (r"\b([Pp]p?|[Vv]ols?|[Cc]h|[Cc]hap|[Ss]ec|[Ff]ig|[Pp]t|[Aa]rt)\. ?(?=[ivxl]+\b)",
+     lambda m: f"{NUMBERED[m[1].lower()]} "),
+    (r"\bFt (?=(?:Worth|Knox|Lauderdale|Wayne|Myers|Collins|Bragg|Hood|Meade|Benning|Smith|Riley|Dix|Sill|Lee)\b)",
+     lambda m: "Fort "),
+    (r"\bMr(?= (?:and|&) Mrs)", lambda m: "Mister"),
+    (r"\b([A-Z][a-z]+) (St|Ave|Rd|Blvd|Ln)(?=, )", lambda m: f"{m[1]} {STREETS[m[2]]}"),
     (r"(?<=\dth )c\.(?!\w)|(?<=(?:st|nd|rd|th) )c\.(?= (?:A\.?D|B\.?C|C\.?E))", lambda m: "century"),
     (r"\bca?\. ?(?=\d{3,4}\b)", lambda m: "circa "),
     (r"\b([Vv]ol|[Cc]h|[Cc]hap|[Ss]ec|[Ff]ig)\. (?=I\b)", _numbered),

@@ -41,6 +41,7 @@ _METALS = """
 _LEADEN = "unleaded gas gasoline fuel paint pipes plumbing toys water blood toxic poisoned"
 _CLOTH = """
     fabric cloth ligament muscle muscles paper sail pants shirt jeans dress rotator acl meniscus cartilage canvas
+    stocking stockings tights glove gloves scarf blanket sheet tarp balloon
     painting curtain hole seam sleeve knee tent page jacket coat tissue retina retinal net bag
 """
 _FISH = """
@@ -57,13 +58,16 @@ _SHOWS = """
     bait animal animals birds chat coverage feed feeds footage television tv radio action studio demo demos
     demonstration entertainment oak oaks video data update updates birth births coals specimens cattle stock load
     mic session sports version theater theatre report reports blog reporting trees plants cells vaccine virus target
-    targets poultry
+    targets poultry lobster lobsters crab crabs chickens pigs sheep crickets mice snakes insects worms prey bees turkeys
 """
 _TINY = """
     detail details particle particles amount amounts quantity quantities difference differences trace traces
     inspection examination attention scrutiny fraction fractions creature creatures organism organisms change
     changes bodies portion portions scale size object objects variation variations observation observations
     description descriptions speck specks structure structures cell cells hole holes droplets crystals grains
+    crack cracks scratch scratches spot spots insect insects animal animals creature seed seeds bubble bubbles pore
+    pores piece pieces part parts proportion risk error errors flaw flaws shells eggs larvae worms print script
+    account record openings grooves needles fibers increments adjustments shifts sum sums sample samples
     fragment fragments plants insects study points things search dose doses
 """
 _LEAD_GOODS = """
@@ -80,6 +84,7 @@ _DOWN = """
 CUES: dict[str, tuple[Cue, ...]] = {
     "lead": (
         Cue("L EH1 D", after=_LEAD_GOODS),
+        Cue("L EH1 D", before="added add adding mined melted melt poisoned_by"),
         Cue("L IY1 D", before=_VERB),
         Cue(
             "L IY1 D", after="role singer guitar guitarist actor actress author time counsel story vocals to in_the by"
@@ -93,6 +98,11 @@ CUES: dict[str, tuple[Cue, ...]] = {
         ),
         Cue("L EH1 D", after="and or in is are . than was into melts has", near=_METALS),
         Cue("L EH1 D", after="out", near="get_the"),
+        Cue(
+            "L EH1 D",
+            after=".",
+            near="roof roofs pipes bullet bullets melted molten ore smelter solder poisoned plumbing",
+        ),
         Cue("L EH1 D", before="covered_with lined_with filled_with coated_with made_from sealed_with weighted_with"),
         Cue(
             "L EH1 D", after="in_it in_them in_the_water in_gasoline in_the_blood in_their_blood in_paint", near=_LEADEN
@@ -106,7 +116,8 @@ CUES: dict[str, tuple[Cue, ...]] = {
         Cue(
             "L AY1 V",
             before="""
-            go goes going went gone broadcast aired airs performed perform performing streamed streaming shown
+            plays sings performs appears broadcasts streams go goes going went gone broadcast aired airs performed
+            perform performing streamed streaming shown
             recorded seen watch_it heard singing playing played sang televised is are was were be it's we're you're
             them
             """,
@@ -126,6 +137,7 @@ CUES: dict[str, tuple[Cue, ...]] = {
         Cue("W IH1 N D Z"),
     ),
     "wound": (
+        Cue("W AW1 N D", before="river road path trail stream track procession column queue train highway staircase"),
         Cue("W AW1 N D", after="up around round itself tightly"),
         Cue("W AW1 N D", after="down_the through_the its_way their_way his_way her_way"),
         Cue(
@@ -133,6 +145,11 @@ CUES: dict[str, tuple[Cue, ...]] = {
             after="the_clock the_watch the_string the_thread the_bandage the_rope the_yarn the_wire the_tape",
         ),
         Cue("W AW1 N D", after="the_scarf the_film the_spring the_toy the_cord the_bobbin"),
+        Cue(
+            "W AW1 N D",
+            before="was were is are be been",
+            near="clock watch spring toy rope string thread cable wool bobbin",
+        ),
         Cue(
             "W AW1 N D",
             before="tightly was were had been is are he she it they i we be",
@@ -162,7 +179,8 @@ CUES: dict[str, tuple[Cue, ...]] = {
         Cue("T EH1 R", before=_VERB + " wear_and wear_or and"),
         Cue(
             "T EH1 R",
-            after="up apart off out open away into through it them along the a at your his her that this down",
+            after="up apart off out open away into through it them along the a at your his her their my our that"
+            " this down",
         ),
         Cue("T EH1 R", near=_CLOTH),
         Cue("T IH1 R"),
@@ -198,6 +216,11 @@ CUES: dict[str, tuple[Cue, ...]] = {
         ),
         Cue("B OW1", before="carried_a carries_a carry_a fired_a shot_a drew_a held_a wore_a tie_a tied_a ties_a"),
         Cue("B OW1", near=_ARCHER),
+        Cue(
+            "B OW1",
+            before="like_a big little large pretty velvet white black floppy",
+            after=". on in tied at around and",
+        ),
         Cue("B AW1"),
     ),
     "bows": (
@@ -319,19 +342,23 @@ CUES: dict[str, tuple[Cue, ...]] = {
     "subject": (Cue("S AH1 B JH IH0 K T", after="to"),),
     "present": (Cue("P R EH1 Z AH0 N T", before="be were was is are been being not those all at until up_to_the"),),
     "perfect": (Cue("P ER1 F IH2 K T", before="makes make made"),),
-    "house": (
-        Cue(
-            "HH AW1 Z",
-            before="to will would can could must should may might we they i you who",
-            after="""
-                the a an up over more its his her their these all him them hundreds thousands many about students
-                people
-            """,
-        ),
-        Cue("HH AW1 S"),
-    ),
     "putting": (Cue("P AH1 T IH0 NG", after="green greens"), Cue("P UH1 T IH0 NG")),
     "sewer": (Cue("S OW1 ER0", before="seamstress_and_a tailor_and_a tailor_or_a"),),
     "lima": (Cue("L AY1 M AH0", after="bean beans ohio"),),
+    "record": (
+        Cue(
+            "R IH0 K AO1 R D",
+            before="band group orchestra choir quartet duo",
+            after="their its a an the music songs at in",
+        ),
+    ),
+    "produce": (
+        Cue("P R OW1 D UW0 S", before="garden farm dairy fresh organic local agricultural seasonal homegrown"),
+    ),
+    "separate": (
+        Cue("S EH1 P ER0 IH0 T", after=".", near="keep keeps kept keeping stay stayed remain remained"),
+        Cue("S EH1 P ER0 EY2 T", after="quickly easily slowly naturally completely cleanly amicably at_once"),
+    ),
+    "content": (Cue("K AH0 N T EH1 N T", after="life smile sigh baby expression silence purr"),),
     "mobile": (Cue("M OW0 B IY1 L", after="alabama bay"),),
 }

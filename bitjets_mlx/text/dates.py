@@ -35,6 +35,14 @@ _BOOKS = (
     r"|Philippians"
     r"|Colossians|Thessalonians|Timothy|Titus|Hebrews|James|Peter|Jude|Revelation)\b"
 )
+_BOOK_NAMES = {
+    "Gen": "Genesis", "Ex": "Exodus", "Exo": "Exodus", "Exod": "Exodus", "Lev": "Leviticus", "Deut": "Deuteronomy",
+    "Josh": "Joshua", "Sam": "Samuel", "Chron": "Chronicles", "Ps": "Psalm", "Prov": "Proverbs", "Isa": "Isaiah",
+    "Jer": "Jeremiah", "Ezek": "Ezekiel", "Dan": "Daniel", "Matt": "Matthew", "Mk": "Mark", "Lk": "Luke", "Jn": "John",
+    "Rom": "Romans", "Cor": "Corinthians", "Gal": "Galatians", "Eph": "Ephesians", "Phil": "Philippians",
+    "Col": "Colossians", "Thess": "Thessalonians", "Tim": "Timothy", "Heb": "Hebrews", "Jas": "James", "Pet": "Peter",
+    "Rev": "Revelation",
+}  # fmt: skip
 _HUNDREDS = {"1": "one", "8": "eight", "9": "nine", "6": "six"}
 
 
@@ -214,7 +222,7 @@ RULES = (
     # telephone numbers, card and social security numbers: 1-800-555-1234, (555) 123-4567, +44 20 7946 0958
     (rf"{_BARE}(?:\+?\d{{1,3}}[-. ]?)?\(?\d{{3}}\)?[-. ]\d{{3}}[-. ]\d{{4}}{_END}", _telephone),
     (rf"(?<![\w.])\(\d{{3}}\) ?\d{{3}}[-. ]\d{{4}}{_END}", _telephone),
-    (r"(?<!\w)\+\d{1,3}(?:[-. ]\(?\d{2,7}\)?){2,5}" + _END, _telephone),
+    (r"(?<!\w)\+\d{1,3}(?:[-. ]\(?\d{1,7}\)?){2,5}" + _END, _telephone),
     (rf"{_BARE}\d{{3}}-\d{{4}}{_END}", _telephone),
     (rf"{_BARE}0\d{{2,4}}[ -]\d{{3,4}}[ -]\d{{3,4}}{_END}|{_BARE}0\d{{3,4}} \d{{6}}{_END}", _telephone),
     (r"(?<=[a-z])(,? )(?:[Ee]xt\.?|[Ee]xtension|x) ?(\d{1,5})\b", _extension),
@@ -229,6 +237,8 @@ RULES = (
      lambda m: f"{m[1]} {digits(m[2])}"),
     (r"\b(\d)-(\d{3})-([A-Z]{4,})\b", lambda m: f"{digits(m[1])}, {_group(m[2])}, {m[3].lower()}"),
     (r"\b(ISBN(?:-1[03])?):? ?((?:\d-?){9,12}[\dX])\b", lambda m: f"{m[1]} {_groups(m[2])}"),
+    (r"\b(Gen|Exod?|Lev|Deut|Josh|Sam|Chron|Ps|Prov|Isa|Jer|Ezek|Dan|Matt|Mk|Lk|Jn|Rom|Cor|Gal|Eph|Phil|Col|Thess|Tim"
+     r"|Heb|Jas|Pet|Rev)\.? (?=\d{1,3}:\d)", lambda m: f"{_BOOK_NAMES[m[1]]} "),
     (rf"\b([123]) (?={_BOOKS})", lambda m: f"{ordinal(int(m[1])).capitalize()} "),
     (rf"\b({_BOOKS}) (\d{{1,3}}):(\d{{1,3}})(?:[-–](\d{{1,3}}))?(?![\d:])",
      lambda m: f"{m[1]} {cardinal(int(m[2]))} {cardinal(int(m[3]))}" + (f" to {cardinal(int(m[4]))}" if m[4] else "")),
@@ -238,6 +248,8 @@ RULES = (
     (rf"{_BARE}(\d{{1,2}})([/-])(\d{{1,2}})\2(\d{{4}}|\d{{2}}){_END}", lambda m: _numeric(m[1], m[3], m[4], m)),
     (rf"{_BARE}(\d{{1,2}})\.(\d{{1,2}})\.(\d{{4}}){_END}", lambda m: _numeric(m[2], m[1], m[3], m)),
     (rf"\b({_BEFORE_DATE}) (\d{{1,2}})/(\d{{1,2}}){_END}", lambda m: f"{m[1]} {_numeric(m[2], m[3], '', m)}"),
+    (rf"{_BARE}(\d{{1,2}})-{_MONTH}-(\d{{4}}|\d{{2}})\b", lambda m: f"the {ordinal(int(m[1]))} of"
+     f" {month_name(m[2])}, {_full_year(m[3])}"),
     # dates with the month's name
     (rf"\b{_MONTH} {_DAY}(?:, ?| ){_YEAR}\b", _month_day_year),
     (rf"\b([Tt]he )?{_DAY}(?: of)? {_MONTH}(?:,? {_YEAR})?\b(?!\.?\w)", _day_month),

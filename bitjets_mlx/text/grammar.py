@@ -67,7 +67,7 @@ _CLAUSE_OPENERS = words("when whenever if because while unless where although th
 _INTRANSITIVE = words(
     """
     increase decrease object contract rebel protest progress converse conflict graduate combine transfer contrast combat
-    desert separate rebound estimate live close refuse compete consort affect impact permit sow
+    desert project separate rebound estimate live close refuse compete consort affect impact permit sow
     """
 )
 _ADJECTIVES = words(

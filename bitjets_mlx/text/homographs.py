@@ -14,7 +14,18 @@ from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.text import tense
 from bitjets_mlx.text.cues import CUES
 from bitjets_mlx.text.dictionary import Phonemes
-from bitjets_mlx.text.grammar import BE, DETERMINERS, HAVE, OPENS_OBJECT, PREPOSITIONS, SUBJECTS, Context, is_verb
+from bitjets_mlx.text.grammar import (
+    AUXILIARIES,
+    BE,
+    DETERMINERS,
+    HAVE,
+    OPENS_OBJECT,
+    PREPOSITIONS,
+    SUBJECTS,
+    Context,
+    is_plural,
+    is_verb,
+)
 from bitjets_mlx.text.package_data import package_file
 from bitjets_mlx.text.words import words
 
@@ -130,7 +141,31 @@ def _lives(context: Context) -> str:
     return "L IH1 V Z" if following in staying and subject else "L AY1 V Z"
 
 
+_ALONG = words("through along around up down across between past into over upward toward towards round among")
+
+
+def _house(context: Context) -> str:
+    """The verb after a helper or a pronoun ("can house forty"), or between a plural and an object."""
+    offset = context.skipping_adverbs()
+    previous, following = context.at(offset), context.at(1)
+    if previous == "to":
+        noun = following in {"", "to", "prices", "and"} | BE | PREPOSITIONS or context.at(offset - 1) == "house"
+        return "HH AW1 S" if noun else "HH AW1 Z"
+    subject = previous in AUXILIARIES - {"please"} or previous in words("i we they you who cannot")
+    if subject and following not in BE | HAVE | words("of and or"):
+        return "HH AW1 Z"
+    object_follows = following in OPENS_OBJECT | words("students people refugees families many hundreds thousands")
+    plural = is_plural(previous) and context.at(offset - 1) not in words("of in at on")
+    keeps = previous in words(
+        "archives museums barracks hotels shelters buildings prisons stables sheds hangars vaults"
+    )
+    return "HH AW1 Z" if keeps or (plural and object_follows) else "HH AW1 S"
+
+
 def _wind(context: Context) -> str:
+    path = is_plural(context.at(-1)) or context.at(-1) in words("road path river trail track stream lane staircase")
+    if path and context.at(1) in _ALONG:  # "Roads wind through the hills"
+        return "W AY1 N D"
     start = context.at(-1) == "" and context.at(1) in {"up", "down", "around", "through"}
     return "W AY1 N D" if start or (is_verb(context) and context.at(1) != "and") else "W IH1 N D"
 
@@ -161,11 +196,18 @@ def _minute(context: Context) -> str:
 def _content(context: Context) -> str:
     previous, following = context.at(context.skipping_adverbs()), context.at(1)
     feeling = BE | words(
-        "feel feels felt seem seems seemed look looked remain remained rest perfectly not him her them me us"
+        "feel feels felt seem seems seemed look looks looked sound sounds appear appears appeared grew became lay"
+        " sat remain remained rest perfectly not him her them me us"
     )
     if previous in feeling and following not in words("is was are providers provider creator creators management"):
         return "K AH0 N T EH1 N T"
     if following in words("himself herself itself themselves myself yourself ourselves") or is_verb(context):
+        return "K AH0 N T EH1 N T"
+    if (
+        following == ""
+        and previous == "and"
+        and context.at(-2) in words("warm happy calm safe quiet peaceful well fed full rested")
+    ):
         return "K AH0 N T EH1 N T"
     if following in {"to", "with"} and previous not in DETERMINERS | PREPOSITIONS:
         return "K AH0 N T EH1 N T"
@@ -210,6 +252,7 @@ _SPECIAL: dict[str, Callable[[Context], str]] = {
     "unused": lambda context: "AH0 N Y UW1 S T" if context.at(1) == "to" else "AH0 N Y UW1 Z D",
     "live": _live,
     "lives": _lives,
+    "house": _house,
     "wind": _wind,
     "close": _close,
     "minute": _minute,

@@ -47,6 +47,7 @@ _RULES = (  # in this order
     Rules(web.RULES, r"[.@#/_:]"),
     Rules(abbreviations.FIRST, r"[^\w\s,;]|[A-Z]{2}|[A-Z]h?D|W\d"),
     Rules(models.GRADES, r"[A-DFO]-"),
+    Rules(models.NOTES, r"\b[A-G]b |[O0]-[O0]"),
     Rules(maths.LETTERS, r"[*^=+]"),
     Rules(figures.LETTER_RANGES, r"[A-Za-z][–-][A-Za-z]"),
     Rules(figures.NAME_RANGES, r"[a-z.] ?[-–—]"),

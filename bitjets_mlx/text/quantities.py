@@ -13,7 +13,7 @@ _SCALE_WORD = r"(?:hundred|thousand|million|billion|trillion|quadrillion)"
 
 
 _CURRENCY = rf"({any_of(CURRENCIES)})"
-_CODE = rf"({any_of(CURRENCY_CODES)})"
+_CODE = rf"({any_of(code for code in CURRENCY_CODES if code != 'Rs')})"
 _SCALE = rf"(?:[ -]?({_SCALE_WORD})\b|({any_of(key for key in SCALES if len(key) < 4)})(?![\w]))"
 _UNIT = rf"({any_of(UNITS)})"
 
@@ -69,14 +69,15 @@ def _per(unit: str) -> str:
 
 def _measure(match: Match[str]) -> str:
     """5km -> "five kilometers", 10 m^2 -> "ten square meters", 5 mg/kg -> "five milligrams per kilogram"."""
-    amount, scale, gap, unit, power, per, period = match.groups()
+    amount, scale, gap, unit, power, per, per_time, period = match.groups()
     if gap and unit in TOUCHING and not (unit == "in" and period):
         return match[0]
     one, many = UNITS[unit]
     name = one if gap == "-" or (amount in {"1", "1.0"} and not scale) else many
     name = {"2": "square ", "3": "cubic "}.get(power or "", "") + name
     end = _period_after_unit(period, match)
-    return f"{decimal(amount)}{scale or ''} {name}{f' per {_per(per)}' if per else ''}{end}"
+    rates = "".join(f" per {_per(symbol)}" for symbol in (per, (per_time or "")[1:]) if symbol)
+    return f"{decimal(amount)}{scale or ''} {name}{rates}{end}"
 
 
 def _period_after_unit(period: str | None, match: Match[str]) -> str:
@@ -133,6 +134,8 @@ def _fraction(match: Match[str]) -> str:
     part = fraction(int(top), int(bottom))
     if part is None:
         words = f"{cardinal(int(top))} over {cardinal(int(bottom))}"
+        if unit and unit not in TOUCHING:
+            return f"{words} {UNITS[unit][1]}"
         return (
             (f"{cardinal(int(whole))} " if whole else "")
             + words
@@ -202,6 +205,7 @@ MEASURES = (
     (rf"(?<![\w.])({any_of(code for code in CURRENCY_CODES if code[0].isalpha())})\.?"
      rf" ?({NUMBER})(?![\d,]*-\d)(?:{_SCALE})?(?![\w%])",
      _code_before),
+    (r"¢ ?(\d+)(?![\d.,])", lambda m: f"{cardinal(int(m[1]))} cent{'' if m[1] == '1' else 's'}"),
     (r"(?<![\w.,])(\d+) ?¢(?= (?:coin|stamp|piece))", lambda m: f"{cardinal(int(m[1]))} cent"),
     (r"(?<![\w.,])(\d+) ?¢", lambda m: f"{cardinal(int(m[1]))} cent{'' if m[1] == '1' else 's'}"),
     (r"(?<![\w.,])(\d+\.\d+)([kKMB])\b(?!\.\w)", lambda m: f"{decimal(m[1])} {SCALES[m[2]]}"),
@@ -253,7 +257,7 @@ MEASURES = (
      rf"|[.,]\d)(?: ?{_UNIT}(?![\w/])(\.(?!\w))?)?",
      _fraction),
     (rf"(?<![\w.,/])({NUMBER})( {_SCALE_WORD})?([ -]?){_UNIT}(?:\^([23]))?(?:/({any_of(UNITS)}|hour|day|week|month|year"
-     r"|second|minute|person|mile))?(?![\w/'^])(\.(?!\w))?", _measure),
+     r"|second|minute|person|mile)(/(?:day|d|h|hour|min|week))?)?(?![\w/'^])(\.(?!\w))?", _measure),
     (r"\b([Aa]) one (?=half\b|quarter\b)", lambda m: f"{m[1]} "),
 )  # fmt: skip
 
@@ -261,6 +265,7 @@ MEASURES = (
 NUMBERS = (
     (r"(?<![\w.])(\d{1,3}(?:,\d{2,3})*,\d{3}|\d+)(?:st|nd|rd|th|ST|ND|RD|TH)\b",
      lambda m: ordinal(int(m[1].replace(",", "")))),
+    (r"\b[vV]\.? ?(?=\d+\.\d+\.\d)", lambda m: "version "),
     (r"(?<![\d.])\d+(?:\.\d+){2,}(?![\d]|\.\d)", _version),
     (r"\b[vV]\.? ?(?=\d+\.\d)", lambda m: "version "),
     (r"\b[\w-]*(?:[A-Za-z]-?\d|\d[A-Za-z])[\w-]*(?:\.\d+)?", split_letters_and_digits),

@@ -29,6 +29,7 @@ PRESENT = words(
     whenever if please must should
     """
 )
+_GENERIC = words("most many some all few young older few modern") | {""}
 _PRESENT, _PAST = "R IY1 D", "R EH1 D"
 _ED_BUT_NO_PAST = words(
     "need indeed speed seed feed breed weed bleed red bed led hundred sacred naked wicked bleed exceed"
@@ -58,7 +59,9 @@ def read(context: Context) -> str:
     if previous in {"he", "she", "it", "who", "which", "that"}:
         return _question(context, offset) or _PAST
     if previous in {"i", "we", "they", "you"} or is_plural(previous):
-        generic = is_plural(previous) and context.at(offset - 1) == ""  # "Children read ..."
+        generic = is_plural(previous) and context.at(offset - 1) in _GENERIC  # "Most children read"
+        if context.at(1) in {"well", "badly", "fluently"} and generic:
+            return _PRESENT
         unsure = previous == "i" or (is_plural(previous) and not generic)
         return _question(context, offset) or _by_the_sentence(context, offset, unsure)
     if previous in CONJUNCTIONS:

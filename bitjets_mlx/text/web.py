@@ -88,7 +88,7 @@ RULES = (
     (rf"\b[A-Za-z0-9][\w-]*(?:\.[\w-]+)*\.(?:{_SURE})(?:\.(?:{_TOP_LEVEL}))?(?:/[^\s<>\"')\]}}]*)?(?![\w-])", _address),
     (r"\b[A-Za-z][\w-]*\.(?:co|ac|gov|org)\.(?:uk|jp|au|nz|za|in|kr|il)(?:/[^\s<>\"')\]}]*)?\b", _address),
     (rf"\b[A-Za-z_][\w-]*\.(?:{_EXTENSIONS})\b", _address),
-    (r"(?<![\w&])#([A-Za-z]\w*)", _hashtag),
+    (r"(?<![\w&])#([A-Za-z]\w*|\d+[A-Za-z]{3,}\w*)", _hashtag),
     (r"(?<!\w)@([A-Za-z]\w*)", lambda m: f"at {spell_address(m[1])}"),
     (r"(?<=[A-Za-z])_(?=[A-Za-z])", lambda m: " "),
 )  # fmt: skip
