@@ -25,7 +25,7 @@ from typing import Any
 from bitjets_mlx.errors import BitjetsError, run_command
 from bitjets_mlx.files import atomic_write_bytes
 
-VOICE = Path(__file__).resolve().parents[1] / "weights" / "duo"
+VOICE = "duo"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -49,21 +49,24 @@ def _kernels(options: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def _print_cost(voice: Path, tokens: int, frames: int) -> None:
+def _print_cost(name: str, tokens: int, frames: int) -> None:
     from bitjets_mlx.benchmarking.cost import tables
     from bitjets_mlx.config import AcousticConfig
+    from bitjets_mlx.voice.catalog import find_voice
     from bitjets_mlx.voice.voice_config import read_config
 
-    acoustic = read_config(voice).acoustic
+    acoustic = read_config(find_voice(name)).acoustic
     if not isinstance(acoustic, AcousticConfig) or not acoustic.ternary or min(tokens, frames) < 1:
-        raise BitjetsError(f"give a ternary BitJETS voice, and tokens and frames of at least 1, not {voice}.")
+        raise BitjetsError(f"give a ternary BitJETS voice, and tokens and frames of at least 1, not {name}.")
     print("\n\n".join(tables(acoustic, tokens, frames)))
 
 
 def _voice(options: argparse.Namespace) -> dict[str, Any]:
     from bitjets_mlx.benchmarking.voice import Plan, benchmark_voice, plot, table
+    from bitjets_mlx.voice.catalog import find_voice
 
-    plan = Plan(options.voice, options.speaker, options.hifigan, options.piper, options.rounds, options.repeat)
+    folder = find_voice(options.voice)
+    plan = Plan(folder, options.speaker, options.hifigan, options.piper, options.rounds, options.repeat)
     report = benchmark_voice(plan, lambda line: print(line, file=sys.stderr))
     print(table(report))
     if options.plot:
@@ -84,8 +87,9 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
 
 def _quality(options: argparse.Namespace) -> dict[str, Any]:
     from bitjets_mlx.benchmarking.quality import Plan, benchmark_quality, table
+    from bitjets_mlx.voice.catalog import find_voice
 
-    voices = tuple(options.voice or (VOICE,))
+    voices = tuple(map(find_voice, options.voice or (VOICE,)))
     plan = Plan(voices, options.texts, tuple(options.kokoro), options.styles, options.output, options.workers)
     report = benchmark_quality(plan, lambda line: print(line, file=sys.stderr))
     print(table(report))
@@ -115,14 +119,14 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--batch-size", type=_positive, default=8, help="clips an update (8)")
     train.add_argument("--updates", type=_positive, default=10, help="updates of each in a round (10)")
     quality = commands.add_parser("quality", help="what judges say of voices, beside what else is installed")
-    quality.add_argument("--voice", type=Path, action="append", metavar="FOLDER", help="may be repeated (weights/duo)")
+    quality.add_argument("--voice", action="append", metavar="NAME|FOLDER", help="may be repeated (duo)")
     quality.add_argument("--texts", type=Path, metavar="FILE", help="sentences, as for evaluate (24 of our own)")
     quality.add_argument("--kokoro", action="append", default=[], metavar="VOICE", help="of Kokoro; may be repeated")
     quality.add_argument("--styles", type=Path, metavar="DIR", help="folder of Kokoro's voices, <voice>.bin")
     quality.add_argument("--output", type=Path, metavar="DIR", help="keep DIR/<system>/<id>.wav")
     quality.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="processes that judge")
     for command in (cost, voice):
-        command.add_argument("--voice", type=Path, default=VOICE, metavar="FOLDER", help="a voice folder (weights/duo)")
+        command.add_argument("--voice", default=VOICE, metavar="NAME|FOLDER", help="a voice (duo)")
     for command in (voice, train):
         command.add_argument("--rounds", type=_positive, default=3, help="fresh processes of each contender (3)")
         command.add_argument("--plot", type=Path, metavar="PNG", help="draw what was measured")

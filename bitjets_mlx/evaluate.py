@@ -38,8 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise BitjetsError(f"there is no folder {options.json.absolute().parent}: make it first.")
     from bitjets_mlx.evaluation.comparison import Plan, compare, judge_texts
     from bitjets_mlx.files import atomic_write_bytes
+    from bitjets_mlx.voice.catalog import find_voice
 
-    plan = Plan(options.voice, tuple(options.speaker or ()), options.limit, options.output, options.workers)
+    plan = Plan(find_voice(options.voice), tuple(options.speaker or ()), options.limit, options.output, options.workers)
     began = time.perf_counter()
     result = judge_texts(plan, options.texts) if options.texts else compare(plan, options.data, options.split)
     print(f"\nmeasured in {time.perf_counter() - began:.0f} s")
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bitjets_mlx.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--voice", type=Path, required=True, metavar="FOLDER", help="voice or vocoder folder")
+    parser.add_argument("--voice", required=True, metavar="NAME|FOLDER", help="a voice, or a vocoder folder")
     parser.add_argument("--data", type=Path, metavar="PREPARED", help="recordings: what `prepare` wrote")
     parser.add_argument("--texts", type=Path, metavar="FILE", help="sentences to speak, in place of recordings")
     parser.add_argument("--speaker", action="append", metavar="NAME", help="may be repeated (all that there are)")

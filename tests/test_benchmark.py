@@ -20,6 +20,7 @@ from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.evaluation.memory import peak_memory
 from bitjets_mlx.native.loader import library
 from bitjets_mlx.ternary import cpu, matmul
+from bitjets_mlx.voice.catalog import find_voice
 from bitjets_mlx.voice.voice_config import read_config
 
 CASES = (kernels.Case("linear", 3, 40, 24), kernels.Case("convolution", 7, 32, 20, 3))
@@ -59,7 +60,7 @@ def test_a_wrong_sum_ends_the_benchmark(monkeypatch: pytest.MonkeyPatch, backend
 
 def test_costs_are_those_of_the_voice(capsys: pytest.CaptureFixture[str]) -> None:
     """Layers, operations and launches of the shipped voice, and operations counted by hand for one sentence."""
-    shipped = read_config(VOICE).acoustic
+    shipped = read_config(find_voice(VOICE)).acoustic
     assert isinstance(shipped, AcousticConfig)
     main(["cost", "--tokens", "80", "--frames", "400"])
     printed = capsys.readouterr().out

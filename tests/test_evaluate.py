@@ -251,7 +251,10 @@ def test_samples_are_a_page_that_plays_its_own_files(voice: Path, prepared: Path
     folder = tmp_path / "samples"
     folder.mkdir()
     (folder / "old.ogg").write_text("of an earlier voice")
-    samples.main(["--voice", str(voice), "--data", str(prepared), "--out", str(folder), "--sentences", "2"])
+    given = ["--voice", str(voice), "--data", str(prepared), "--out", str(folder), "--sentences", "2"]
+    with pytest.raises(BitjetsError, match="holds old.ogg"):
+        samples.main(given)
+    samples.main([*given, "--overwrite"])
     html = (folder / "index.html").read_text()
     sounds, pictures = re.findall(r'<audio[^>]* src="([^"]+)"', html), re.findall(r'<img src="([^"]+)"', html)
     assert len(sounds) == len(pictures) == 2 * 2 * 2  # speakers, sentences, recording and synthesis
