@@ -12,7 +12,7 @@ from bitjets_mlx.benchmarking.torch_export import export_for_torch
 from bitjets_mlx.config import HifiganConfig
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.vocoder.harmonic import HarmonicVocoder, excitation_samples
-from bitjets_mlx.vocoder.noise import even_noise_table
+from bitjets_mlx.vocoder.noise import white_noise_table
 
 TEXT = "Good morning to you."
 
@@ -67,7 +67,7 @@ def test_the_harmonic_vocoder_is_ours(tmp_path: Path) -> None:
     mel = rng.normal(-4.0, 1.0, (frames, 80)).astype(np.float32)
     log_f0 = np.log(180.0 + 40.0 * np.sin(np.arange(frames) / 9.0)).astype(np.float32)
     voiced = (np.arange(frames) % 20 < 14).astype(np.float32)
-    noise = even_noise_table()[5 : 5 + excitation_samples(frames)][None]
+    noise = white_noise_table()[5 : 5 + excitation_samples(frames)][None]
     inputs = (mx.array(array)[None] for array in (mel, log_f0, voiced))
     expected = np.array(ours.synthesize(*inputs, mx.array([0.25]), noise)[0][0])
     import torch

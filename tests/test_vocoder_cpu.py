@@ -12,7 +12,7 @@ from bitjets_mlx.native import harmonic, hifigan, loader, vocoder
 from bitjets_mlx.vocoder import build_vocoder
 from bitjets_mlx.vocoder.harmonic import HarmonicVocoder, excitation_samples, synthesize_in_c
 from bitjets_mlx.vocoder.hifigan import HifiganGenerator
-from bitjets_mlx.vocoder.noise import even_noise, even_noise_numpy
+from bitjets_mlx.vocoder.noise import white_noise, white_noise_numpy
 
 pytestmark = pytest.mark.skipif(
     loader.here("vocoder") is None, reason="the kernels are for MLX's CPU backend, and want a C compiler"
@@ -84,7 +84,7 @@ def test_harmonic_is_the_plain_one(kernel: None, config: HarmonicConfig, frames:
     model = HarmonicVocoder(config)
     lively(model)
     inputs, phase = harmonic_inputs(frames), mx.array([0.25, 0.9])
-    noise = even_noise(mx.random.key(3), 2, excitation_samples(frames))
+    noise = white_noise(mx.random.key(3), 2, excitation_samples(frames))
     expected = np.array(model.synthesize(*inputs, phase, noise)[0])
     found = np.array(synthesize_in_c(model._in_c.of(model), *inputs, phase, np.array(noise)))
     assert np.abs(expected).max() > 1e-3
@@ -145,7 +145,7 @@ def test_without_a_compiler_the_plain_form_speaks(monkeypatch: pytest.MonkeyPatc
 
 def test_noise_for_the_kernel_is_the_same_noise() -> None:
     key = mx.random.key(4)
-    np.testing.assert_array_equal(even_noise_numpy(key, 3, 70_000), np.array(even_noise(key, 3, 70_000)))
+    np.testing.assert_array_equal(white_noise_numpy(key, 3, 70_000), np.array(white_noise(key, 3, 70_000)))
 
 
 def test_a_finished_voice_speaks_through_the_kernel(shared: Path) -> None:

@@ -13,7 +13,7 @@ from bitjets_mlx.config import AcousticConfig, Calibration, HarmonicConfig, to_j
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.ternary.packing import unpack_base3
 from bitjets_mlx.vocoder.harmonic import envelope_matrix
-from bitjets_mlx.vocoder.noise import even_noise_table
+from bitjets_mlx.vocoder.noise import white_noise_table
 from bitjets_mlx.voice.arrays import parameter_shapes, ternary_layers
 from bitjets_mlx.voice.folder import read_vocoder
 from bitjets_mlx.voice.voice_config import ACOUSTIC_FILE, VoiceConfig, read_config
@@ -36,7 +36,7 @@ def export_for_torch(voice: Path, vocoder: Path, output: Path) -> None:
     arrays |= {f"vocoder.{name}": np.array(leaf) for name, leaf in weights}
     arrays |= {"mel_mean": np.array(config.statistics.mel_mean), "mel_std": np.array(config.statistics.mel_std)}
     if isinstance(vocoder_config.vocoder, HarmonicConfig):
-        arrays |= {"envelope": envelope_matrix(vocoder_config.vocoder.n_mels), "noise": np.array(even_noise_table())}
+        arrays |= {"envelope": envelope_matrix(vocoder_config.vocoder.n_mels), "noise": np.array(white_noise_table())}
     described = {
         "acoustic": to_json(config.acoustic),
         "vocoder": to_json(vocoder_config.vocoder),

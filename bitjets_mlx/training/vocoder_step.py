@@ -23,7 +23,7 @@ from bitjets_mlx.training.vocoder_losses import (
 )
 from bitjets_mlx.vocoder.discriminators import Discriminators
 from bitjets_mlx.vocoder.harmonic import HarmonicVocoder, excitation_samples
-from bitjets_mlx.vocoder.noise import even_noise
+from bitjets_mlx.vocoder.noise import white_noise
 
 Batch = dict[str, mx.array]
 HOP = AudioConfig.hop
@@ -65,7 +65,7 @@ def generate(generator: nn.Module, batch: Batch, sounds: int = 1) -> list[mx.arr
         keys = mx.random.split(mx.random.split(batch["key"], 3)[1], 1 + sounds)
         phase = mx.random.uniform(shape=(batch["mel"].shape[0],), key=keys[0])
         size, frames = batch["mel"].shape[:2]
-        noises = [even_noise(key, size, excitation_samples(frames)) for key in keys[1:]]
+        noises = [white_noise(key, size, excitation_samples(frames)) for key in keys[1:]]
         generated = generator.synthesize(batch["mel"], batch["log_f0"], batch["voiced"], phase, *noises)
     else:
         generated = [generator(batch["mel"])]

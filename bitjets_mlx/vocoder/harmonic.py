@@ -1,4 +1,4 @@
-"""Harmonic vocoder: a frame-rate ConvNeXt stack that filters a pulse train and even noise (the shipped default).
+"""Harmonic vocoder: a frame-rate ConvNeXt stack that filters a pulse train and white noise (the shipped default).
 
 The phase of voiced speech comes from a pulse train with the right F0, so the network only has to predict, per frame
 and frequency bin, a filter for the pulses (log-magnitude and phase) and one for the noise (log-magnitude). Relatives:
@@ -18,7 +18,7 @@ from bitjets_mlx.native.harmonic import PackedHarmonic
 from bitjets_mlx.native.loader import as_numpy
 from bitjets_mlx.native.vocoder import Packed
 from bitjets_mlx.ops.convolution import conv1d, depthwise_conv1d
-from bitjets_mlx.vocoder.noise import even_noise, even_noise_numpy
+from bitjets_mlx.vocoder.noise import white_noise, white_noise_numpy
 
 SAMPLE_RATE = 22050
 HOP = 256
@@ -169,9 +169,9 @@ class HarmonicVocoder(nn.Module):
         samples = excitation_samples(mel.shape[1])
         in_c = self._in_c.of(self)
         if in_c is not None:
-            noise = even_noise_numpy(noise_key, mel.shape[0], samples)
+            noise = white_noise_numpy(noise_key, mel.shape[0], samples)
             return synthesize_in_c(in_c, mel, log_f0, voiced, phase, noise)
-        return self.synthesize(mel, log_f0, voiced, phase, even_noise(noise_key, mel.shape[0], samples))[0]
+        return self.synthesize(mel, log_f0, voiced, phase, white_noise(noise_key, mel.shape[0], samples))[0]
 
 
 def synthesize_in_c(
