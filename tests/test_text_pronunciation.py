@@ -258,3 +258,20 @@ def test_a_missing_or_binary_lexicon_is_refused(tmp_path: Path) -> None:
 def test_a_missing_package_is_named() -> None:
     with pytest.raises(BitjetsError, match="pip install no_such_package"):
         package_file("no_such_package", "x")
+
+
+def read_table(name: str) -> list[tuple[str, str]]:
+    lines = (Path(__file__).parent / "data" / name).read_text(encoding="utf-8").splitlines()
+    return [(word, " ".join(phonemes)) for word, *phonemes in (line.split() for line in lines if line[0] != "#")]
+
+
+def test_names_brands_and_new_words() -> None:
+    table = read_table("text_unknown_words.txt")
+    assert len(table) > 300
+    assert {word: " ".join(pronounce(word)) for word, _ in table} == dict(table)
+
+
+def test_the_most_frequent_words() -> None:
+    table = read_table("text_frequent_words.txt")
+    assert len(table) == 200
+    assert {word: " ".join(pronounce(word)) for word, _ in table} == dict(table)
