@@ -12,7 +12,7 @@ own phonemes. What comes out depends on the texts, this project's pronunciations
 the number of jobs, nor on where it was stopped; called again, it goes on. OUT then holds wavs/<id>.flac (22,050 Hz),
 metadata.csv with every clip that is there, and NOTICE, the teachers' licenses.
 
-Clips that are silent, clipped or of a strange length are named and left out. Of a sample of the rest Moonshine
+Clips that are silent or of a strange length are named and left out. Of a sample of the rest Moonshine
 (requirements-quality.txt) tells how many words it understands.
 """
 
