@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-if sys.argv[:1] == ["-m"] and any(f"{word}.".startswith(f"{__name__}.") for word in sys.orig_argv[1:3]):
+if sys.argv[:1] == ["-m"] and any(f"{word}.".startswith(f"{__name__}.") for word in sys.orig_argv[2:]):
     from bitjets_mlx.errors import end_on_signals  # a command of ours: before the imports that take a moment
 
     end_on_signals()

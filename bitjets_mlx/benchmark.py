@@ -51,8 +51,8 @@ def _kernels(options: argparse.Namespace) -> dict[str, Any]:
 
 def _print_cost(name: str, tokens: int, frames: int) -> None:
     from bitjets_mlx.benchmarking.cost import tables
+    from bitjets_mlx.catalog import find_voice
     from bitjets_mlx.config import AcousticConfig
-    from bitjets_mlx.voice.catalog import find_voice
     from bitjets_mlx.voice.voice_config import read_config
 
     acoustic = read_config(find_voice(name)).acoustic
@@ -63,7 +63,7 @@ def _print_cost(name: str, tokens: int, frames: int) -> None:
 
 def _voice(options: argparse.Namespace) -> dict[str, Any]:
     from bitjets_mlx.benchmarking.voice import Plan, benchmark_voice, plot, table
-    from bitjets_mlx.voice.catalog import find_voice
+    from bitjets_mlx.catalog import find_voice
 
     folder = find_voice(options.voice)
     plan = Plan(folder, options.speaker, options.hifigan, options.piper, options.rounds, options.repeat)
@@ -87,7 +87,7 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
 
 def _quality(options: argparse.Namespace) -> dict[str, Any]:
     from bitjets_mlx.benchmarking.quality import Plan, benchmark_quality, table
-    from bitjets_mlx.voice.catalog import find_voice
+    from bitjets_mlx.catalog import find_voice
 
     voices = tuple(map(find_voice, options.voice or (VOICE,)))
     plan = Plan(voices, options.texts, tuple(options.kokoro), options.styles, options.output, options.workers)

@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise BitjetsError("give either --data PREPARED, to compare with recordings, or --texts FILE.")
     if options.json and not options.json.absolute().parent.is_dir():
         raise BitjetsError(f"there is no folder {options.json.absolute().parent}: make it first.")
+    from bitjets_mlx.catalog import find_voice
     from bitjets_mlx.evaluation.comparison import Plan, compare, judge_texts
     from bitjets_mlx.files import atomic_write_bytes
-    from bitjets_mlx.voice.catalog import find_voice
 
     plan = Plan(find_voice(options.voice), tuple(options.speaker or ()), options.limit, options.output, options.workers)
     began = time.perf_counter()

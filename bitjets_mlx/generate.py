@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitjets_mlx import __version__
 from bitjets_mlx.arguments import Parser
+from bitjets_mlx.catalog import DEFAULT_VOICE, find_voice, known_voices
 from bitjets_mlx.errors import BitjetsError, complain, run_command, say
 
 if TYPE_CHECKING:  # imported when needed: --help and mistakes in the arguments are answered at once
@@ -27,7 +28,6 @@ if TYPE_CHECKING:  # imported when needed: --help and mistakes in the arguments 
     from bitjets_mlx.voice import Prediction, Style, Voice
     from bitjets_mlx.voice.families import Lexicon
 
-DEFAULT_VOICE = "duo"
 PLAYERS = (["afplay"], ["paplay"], ["pw-play"], ["aplay", "-q"], ["ffplay", "-nodisp", "-autoexit", "-v", "error"])
 PIPE = "-"
 PLOTTED_SECONDS = 30.0
@@ -49,8 +49,6 @@ def main() -> None:
     """Parse, load the voice, speak, say where and how fast."""
     arguments = _parser().parse_args()
     if arguments.list_voices:
-        from bitjets_mlx.voice.catalog import known_voices
-
         say("\n".join(known_voices()))
         return
     tell = complain if arguments.output == PIPE else say
@@ -58,7 +56,6 @@ def main() -> None:
         _check(arguments)
     player = _player() if arguments.play else []
     from bitjets_mlx.voice import Style, load_voice
-    from bitjets_mlx.voice.catalog import find_voice
 
     style = Style(arguments.speed, arguments.pitch, arguments.energy, arguments.seed)
     text = "" if arguments.list_speakers else _text(arguments)

@@ -1,6 +1,7 @@
 """Sound files: every format read the same, every damage refused in one sentence, nothing half-written."""
 
 import struct
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -111,6 +112,22 @@ def test_not_finite(tmp_path: Path, value: float) -> None:
     audio[100] = value
     soundfile.write(tmp_path / "a.wav", audio, 22050, subtype="FLOAT")
     refused(tmp_path / "a.wav", "NaN or infinity")
+
+
+def test_length_and_channels_are_bounded_before_anything_is_decoded(tmp_path: Path) -> None:
+    """Silence compresses well: kilobytes can stand for gigabytes."""
+    soundfile.write(tmp_path / "long.flac", np.zeros(601 * 8000, np.int16), 8000)
+    assert (tmp_path / "long.flac").stat().st_size < 300_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(BitjetsError, match="longer than 10 minutes"):
+            read_audio(tmp_path / "long.flac")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    soundfile.write(tmp_path / "wide.wav", np.zeros((10, 100), np.int16), 22050)
+    with pytest.raises(BitjetsError, match="has 100 channels, and at most 32"):
+        read_audio(tmp_path / "wide.wav")
 
 
 def test_odd_rate_is_refused(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from bitjets_mlx.benchmark import VOICE, main
 from bitjets_mlx.benchmarking import contenders, cost, kernels, training, voice
 from bitjets_mlx.benchmarking.contenders import Contender
 from bitjets_mlx.benchmarking.cost import vocoder_operations
+from bitjets_mlx.catalog import find_voice
 from bitjets_mlx.config import AcousticConfig, HarmonicConfig, HifiganConfig
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.evaluation.memory import peak_memory
 from bitjets_mlx.native.loader import library
 from bitjets_mlx.ternary import cpu, matmul
-from bitjets_mlx.voice.catalog import find_voice
 from bitjets_mlx.voice.voice_config import read_config
 
 CASES = (kernels.Case("linear", 3, 40, 24), kernels.Case("convolution", 7, 32, 20, 3))

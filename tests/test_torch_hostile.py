@@ -398,3 +398,57 @@ def test_ten_thousand_damaged_files(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert not SEEN
     assert min(outcomes.values()) > VARIANTS // 20, outcomes  # both ways are reached
+
+
+# -- small files that stand for much -------------------------------------------------------------------------------
+
+
+def doubling(times: int) -> bytes:
+    """Opcodes of a list that holds the one before it twice, and so on: 2^times leaves."""
+    return b"]q\x00" + b"".join(b"]q" + bytes([n + 1]) + (b"h" + bytes([n])) * 2 + b"\x86" + b"a" for n in range(times))
+
+
+def test_a_list_of_storages_that_doubles_itself_ends(tmp_path: Path) -> None:
+    for keys in (b"\x80\x02" + doubling(100) + b".", b"\x80\x02" + b"]" * 20_000 + b"a" * 19_999 + b"."):
+        path = as_legacy(tmp_path / "file", state(tensor()))
+        data = path.read_bytes()
+        path.write_bytes(data.replace(pickle.dumps(["0"], 2), keys))
+        assert "list of storages" in refused_in_time(path)
+
+
+def test_a_size_of_several_values(tmp_path: Path) -> None:
+    for inner in (b"K\x01K\x02", b"K\x01K\x02K\x03"):
+        data = b"\x80\x02ctorch\nSize\n(" + inner + b"tR."
+        assert "torch.Size" in refused_in_time(as_zip(tmp_path / "file", data))
+
+
+def test_a_zip64_record_that_the_end_does_not_speak_of(tmp_path: Path) -> None:
+    """Python's zipfile believes a ZIP64 record wherever there is one: so must the check of its length."""
+    path = as_zip(tmp_path / "file", state(tensor()))
+    data = path.read_bytes()
+    end = data[-22:]
+    size, offset = struct.unpack("<II", end[12:20])
+    entries = struct.unpack("<H", end[10:12])[0]
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, entries, entries, 64 << 20, offset)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, len(data) - 22, 1)
+    path.write_bytes(data[:-22] + record + locator + end)
+    assert size < 1000 and "list of entries is too long" in refused_in_time(path)
+
+
+def refused_in_time(path: Path) -> str:
+    signal.signal(signal.SIGALRM, too_slow)
+    signal.alarm(10)
+    try:
+        with pytest.raises(BitjetsError) as caught:
+            read_checkpoint(path)
+    finally:
+        signal.alarm(0)
+    assert len(str(caught.value).splitlines()) == 1 and len(str(caught.value)) < 500
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["keys_laughs.pth", "keys_deep.pth", "size_two_args.pth", "size_in_dict.pth"])
+def test_files_that_once_got_through(shared: Path, file: str) -> None:
+    if not (shared / "hostile").is_dir():
+        pytest.skip("needs ../shared/hostile, which is not here")
+    refused_in_time(shared / "hostile" / file)

@@ -15,6 +15,7 @@ import numpy as np
 
 from bitjets_mlx.acoustic import AcousticModel
 from bitjets_mlx.audio.joins import finished_sentence, held_edges
+from bitjets_mlx.catalog import DEFAULT_VOICE, find_voice
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.voice.families import Lexicon, family_of
 from bitjets_mlx.voice.folder import read_acoustic, read_vocoder
@@ -148,13 +149,13 @@ def _text(text: Any) -> str:
     return text
 
 
-def load_voice(folder: str | Path, vocoder: str | Path | None = None) -> Voice:
-    """Load a voice folder, all of it checked; BitjetsError names what is wrong with it.
+def load_voice(folder: str | Path = DEFAULT_VOICE, vocoder: str | Path | None = None) -> Voice:
+    """Load a voice folder, or by its name one that comes with the package; BitjetsError names what is wrong with it.
 
     `vocoder` is another vocoder or voice folder, to speak with its vocoder instead.
     """
     check_process()
-    folder = Path(folder)
+    folder = find_voice(folder)
     config = read_config(folder)
     if config.acoustic is None:
         raise BitjetsError(f"{folder} is a vocoder folder: give a voice folder, which was packed with --acoustic.")
@@ -170,6 +171,6 @@ def load_voice(folder: str | Path, vocoder: str | Path | None = None) -> Voice:
 def load_vocoder(folder: str | Path) -> FrameVocoder:
     """Load the vocoder of a vocoder folder or a voice folder, checked."""
     check_process()
-    folder = Path(folder)
+    folder = find_voice(folder)
     config = read_config(folder)
     return FrameVocoder(read_vocoder(folder, config), config.vocoder_audio or config.audio)

@@ -36,6 +36,7 @@ DTYPES = {
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 LARGEST_HEADER = 100 << 20
 LARGEST_DIMENSION = 2**31
+LARGEST_RANK = 32  # as numpy has it
 HEADER_ALIGNMENT = 8
 
 
@@ -189,6 +190,8 @@ def _entry(value: Any) -> Entry:
     shape, (begin, end) = tuple(value["shape"]), value["data_offsets"]
     if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
         raise ValueError("shapes and offsets must be whole numbers")
+    if len(shape) > LARGEST_RANK:
+        raise ValueError(f"a tensor of more than {LARGEST_RANK} dimensions")
     if any(number >= LARGEST_DIMENSION for number in shape):
         raise ValueError("a dimension of 2^31 or more")
     dtype = value["dtype"]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from bitjets_mlx.errors import BitjetsError
 
-PACKAGE = Path(__file__).resolve().parents[1]
+DEFAULT_VOICE = "duo"
+PACKAGE = Path(__file__).resolve().parent
 PLACES = (PACKAGE / "weights", PACKAGE.parent / "weights")  # of an installed package, of the repository
 
 
@@ -14,11 +15,11 @@ def known_voices() -> dict[str, Path]:
     return {folder.name: folder for folder in reversed(found)}
 
 
-def find_voice(name: str) -> Path:
-    """The folder of a voice that comes with the package, or the folder named itself."""
-    known = known_voices()
-    if name in known and not Path(name).is_dir():
-        return known[name]
-    if Path(name).exists() or not known or "/" in name:
+def find_voice(name: str | Path) -> Path:
+    """The folder of a voice that comes with the package, or the folder that is named itself."""
+    if isinstance(name, Path) or "/" in name or Path(name).exists():
         return Path(name)
+    known = known_voices()
+    if name in known:
+        return known[name]
     raise BitjetsError(f"there is no voice {name!r:.60}: take {' or '.join(known)}, or the path of a voice folder.")
