@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import mlx.core as mx
 from tqdm import tqdm
@@ -21,24 +21,11 @@ from bitjets_mlx.files import atomic_write_bytes
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint, save_checkpoint
 from bitjets_mlx.training.config import Count, setting
 from bitjets_mlx.training.runs import read_log
+from bitjets_mlx.training.trainer import Line, Trainer
 
 CACHE_LIMIT = 2 << 30  # bytes that MLX may keep for reuse; unbounded it grows with every new shape
 LOSSES_SHOWN = 8
 QUIET_SECONDS = 30.0  # between lines of progress where the output is not a terminal
-
-Line = dict[str, float]
-
-
-class Stage(Protocol):
-    """What the loop needs of a `Trainer`."""
-
-    def parts(self) -> dict[str, Any]: ...
-
-    def load_parts(self, parts: dict[str, Any]) -> None: ...
-
-    def update(self, number: int) -> Line: ...
-
-    def validate(self, update: int) -> Line: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +39,7 @@ class LoopConfig:
 
 
 def train(
-    stage: Stage,
+    stage: Trainer,
     run: Path,
     config: LoopConfig,
     resume: bool,
@@ -130,7 +117,7 @@ def _due(done: int, every: int, config: LoopConfig) -> bool:
     return done % every == 0 or done == config.updates
 
 
-def _guarded(stage: Stage, number: int) -> Line:
+def _guarded(stage: Trainer, number: int) -> Line:
     try:
         return stage.update(number)
     except FloatingPointError as error:
@@ -140,7 +127,7 @@ def _guarded(stage: Stage, number: int) -> Line:
         ) from error
 
 
-def _resume(stage: Stage, run: Path) -> int:
+def _resume(stage: Trainer, run: Path) -> int:
     folder = newest_checkpoint(run)
     if folder is None:
         print(f"{run} has no checkpoint yet: starting from update 0", file=sys.stderr)

@@ -111,15 +111,15 @@ def start(trainer: Trainer) -> None:
             weights = _fitted(weights, init.model, network.parameters, config, source)
         check_same_shapes(network.parameters, weights, source)
         network.start_from(weights)
-        _start_discriminators(trainer, init.discriminators, strict=config.stage == "vocoder")
+        _start_discriminators(trainer, init.discriminators)
     if config.init and config.stage == "joint":
-        _start_discriminators(trainer, read_init(Path(config.init), "joint").discriminators, strict=False)
+        _start_discriminators(trainer, read_init(Path(config.init), "joint").discriminators)
 
 
-def _start_discriminators(trainer: Trainer, weights: Tree, strict: bool) -> None:
-    """Discriminators of an init checkpoint; not those of another size, which a joint training may ask for."""
+def _start_discriminators(trainer: Trainer, weights: Tree) -> None:
+    """Discriminators of an init checkpoint; where others are asked for (`--discriminators`), they start anew."""
     own = trainer.networks.get("discriminators")
-    if own is not None and weights is not None and (strict or _shapes(weights) == _shapes(own.parameters)):
+    if own is not None and weights is not None and _shapes(weights) == _shapes(own.parameters):
         own.start_from(weights)
 
 
