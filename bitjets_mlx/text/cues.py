@@ -303,25 +303,6 @@ CUES: dict[str, tuple[Cue, ...]] = {
             """,
         ),
     ),
-    "reading": (
-        Cue("R EH1 D IH0 NG", after="gaol jail berkshire england pennsylvania railroad"),
-        Cue("R EH1 D IH0 NG", before="in at near from", near="berkshire england pennsylvania london"),
-    ),
-    "nice": (
-        Cue(
-            "N IY1 S",
-            before="in to from near outside around",
-            after=". france airport on",
-            near="france riviera cannes monaco french",
-        ),
-        Cue(
-            "N IY1 S",
-            before="in to from near outside around",
-            after=".",
-            near="flew fly flight airport mediterranean holiday",
-        ),
-    ),
-    "job": (Cue("JH OW1 B", before="book_of patience_of story_of trials_of sufferings_of"),),
     "axes": (
         Cue(
             "AE1 K S IY2 Z", before="x y z coordinate vertical horizontal principal optical crystal perpendicular major"
@@ -360,5 +341,4 @@ CUES: dict[str, tuple[Cue, ...]] = {
         Cue("S EH1 P ER0 EY2 T", after="quickly easily slowly naturally completely cleanly amicably at_once"),
     ),
     "content": (Cue("K AH0 N T EH1 N T", after="life smile sigh baby expression silence purr"),),
-    "mobile": (Cue("M OW0 B IY1 L", after="alabama bay"),),
 }

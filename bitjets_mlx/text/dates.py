@@ -202,7 +202,7 @@ def _extension(match: Match[str]) -> str:
 
 
 def _telephone(match: Match[str]) -> str:
-    plus = "plus " if match[0].startswith("+") else ""
+    plus = "plus " if "+" in match[0] else ""
     return plus + _groups(match[0])
 
 
@@ -222,7 +222,8 @@ RULES = (
     # telephone numbers, card and social security numbers: 1-800-555-1234, (555) 123-4567, +44 20 7946 0958
     (rf"{_BARE}(?:\+?\d{{1,3}}[-. ]?)?\(?\d{{3}}\)?[-. ]\d{{3}}[-. ]\d{{4}}{_END}", _telephone),
     (rf"(?<![\w.])\(\d{{3}}\) ?\d{{3}}[-. ]\d{{4}}{_END}", _telephone),
-    (r"(?<!\w)\+\d{1,3}(?:[-. ]\(?\d{1,7}\)?){2,5}" + _END, _telephone),
+    (rf"{_BARE}0[38]\d\d \d{{3,4}}(?: \d{{3,4}})?{_END}|{_BARE}1[38]00 \d{{3}} \d{{3}}{_END}", _telephone),
+    (r"(?<!\w)\(?\+\d{1,3}\)?(?:[-. ]\(?\d{1,7}\)?){2,5}" + _END, _telephone),
     (rf"{_BARE}\d{{3}}-\d{{4}}{_END}", _telephone),
     (rf"{_BARE}0\d{{2,4}}[ -]\d{{3,4}}[ -]\d{{3,4}}{_END}|{_BARE}0\d{{3,4}} \d{{6}}{_END}", _telephone),
     (r"(?<=[a-z])(,? )(?:[Ee]xt\.?|[Ee]xtension|x) ?(\d{1,5})\b", _extension),

@@ -31,6 +31,7 @@ def _grouped(match: Match[str]) -> str:
     groups = re.split(rf"[{separator}]", text)
     rest = match.string[match.end() :]
     sure = separator == "'" or len(groups) > 2 or groups[1].startswith("0") or groups[1].endswith("00")
+    sure |= re.match(r" (?:people|[a-z]{3,}[^sui\W]s)\b", rest) is not None and separator == " "
     sure |= re.match(rf" ?(?:%|{_SYMBOL}|(?:{_UNIT})(?!\w))|,\d\d?(?!\d)", rest) is not None
     sure |= re.search(rf"(?:{_SYMBOL}) ?$", match.string[: match.start()]) is not None
     if not sure or (separator == " " and _PHONE_BEFORE.search(match.string[: match.start()])):
@@ -88,6 +89,11 @@ _MONTH = month_pattern()
 _DASH = r"\s?(?:[-–—]|--)\s?"
 POSSESSIVES = (
     (
+        r"\b(\d{1,3})s(?= (?:timer|timeout|clip|video|delay|exposure|ad|spot|rest|break|sprint|plank|interval"
+        r"|countdown)\b)",
+        lambda m: f"{m[1]} second",
+    ),
+    (
         r"\b(([12]\d)\d\d)'s(?= [a-z])",
         lambda m: m[0] if _DECADE.search(m.string[: m.start()]) else f"{year(int(m[1]))}'s",
     ),
@@ -102,10 +108,16 @@ LETTER_RANGES = (
      lambda m: f"{m[1]} {m[2]} to {m[3]}"),
 )  # fmt: skip
 NAME_RANGES = (
+    (
+        rf"\b(\d{{1,2}} {_MONTH}|{_MONTH} \d{{1,2}}){_DASH}(?=\d{{1,2}} {_MONTH}\b|{_MONTH} \d{{1,2}}\b)",
+        lambda m: f"{m[1]} to ",
+    ),
     (rf"\b({WEEKDAY})\.?{_DASH}({WEEKDAY})\b\.?()", _weekdays),
     (rf"\b({_MONTH})\.?{_DASH}(?={_MONTH}\b)", lambda m: f"{m[1]} to "),
 )
 RANGES = (
+    (r"\b([Bb]etween) (\d[\d,.]*)[-–](?=\d)", lambda m: f"{m[1]} {m[2]} and "),
+    (r"(?<![\w.,/-])(\d+(?:\.\d+)?)([kKMB]) ?[-–] ?(?=\d+(?:\.\d+)?\2(?!\w))", lambda m: f"{m[1]} to "),
     (rf"((?:\b\d{{4}}|'?\b\d0)'?s){_DASH}(?='?\d{{2,4}}'?s\b)", lambda m: f"{m[1]} to "),
     (rf"(?<![\w.,/-])({NUMBER}( ?(?:{_UNIT}|%|°[CF]?|\"|'))){_DASH}(?={NUMBER}\2(?!\w))", lambda m: f"{m[1]} to "),
     (rf"(?<![\w.,/-])({NUMBER} ?%){_DASH}(?={NUMBER} ?%)", lambda m: f"{m[1]} to "),
@@ -117,7 +129,11 @@ RANGES = (
      lambda m: f"{m[1]} {'to' if float(m[1]) < float(m[2]) else 'minus'} {m[2]}"),
 )  # fmt: skip
 
+_HEADS = "people|inhabitants|residents|visitors|voters|students|soldiers|copies|cars|euros|jobs|members|employees"
+"|workers"
 SEPARATORS = (
+    (rf"(?<![\w.,])([1-9]\d{{0,2}})\.(?=\d{{3}} (?:{_HEADS})\b)", lambda m: f"{m[1]},"),
+    (r"(?<![\w.,])(\d),(?=\d [a-z]{3,}[^sui\W]s\b)", lambda m: f"{m[1]}."),
     (r"(?<![\w.,'])(\d{1,3})((?:'\d{3})+)(?![\w'])", _grouped),
     (r"(?<![\w.,:/+(-])(?<!\d )([1-9]\d{0,2})((?: \d{3})+)(?!\w|[:/-]\d| \d|\.\d{3}\.)", _grouped),
     (r"(?<![\w.,])(\d{1,3}(?:\.\d{3})+),(\d{1,2})(?![\d,])", _dotted),
@@ -125,11 +141,13 @@ SEPARATORS = (
     (r"(?<=€)( ?\d{1,3})\.(?=\d{3}(?![\d.,]))", lambda m: f"{m[1]},"),
     (rf"(?<![\w.,])(\d{{1,3}}),(?=\d{{1,2}}{_AFTER_DECIMAL})", lambda m: f"{m[1]}."),
     (rf"(?<![\w.,])(\d{{1,3}}(?:,\d{{3}})+),(?=\d{{1,2}}{_AFTER_DECIMAL})", lambda m: f"{m[1]}."),
+    (r"(?<![\w.,])(\d{1,3}(?:,\d{3})+),(?=\d{2}(?![\d,]))", lambda m: f"{m[1]}."),
     (r"(?<![\w.,])0,(?=\d{1,4}(?![\d,]|\.\d))", lambda m: "0."),
     (r"(?<=[€£])( ?\d{1,3}(?:,\d{3})*),(?=\d{2}(?![\d,]))", lambda m: f"{m[1]}."),
 )  # fmt: skip
 
 FIGURES = (
+    (r"(?<![\w.])([A-Z])\.(?=\d+(?:\.\d+)+(?!\w))", lambda m: f"{m[1]} dot "),
     (r"(?<![\w.])([A-Z])\.(\d{1,4})(?![\w]|[.,]\d)", _letter_and_figures),
     (r"(?<![\w.,/-])(\d+)-(?=[1-9]/\d{1,2}(?![\d/]))", lambda m: f"{m[1]} "),
     (r"(?<![\w$£€.,'/-])()(\d{1,4}|1,000)s\b(?!\.\w| of\b|')", _seconds_or_plural),

@@ -235,6 +235,48 @@ def _excess(context: Context) -> str:
     return "IH0 K S EH1 S" if following in {"", "of", "and", "in"} | BE else "EH1 K S EH2 S"
 
 
+_INTO = words("in to from near at of outside around through via into leaving reach reached visit visited")
+_GOES_ON = words("and on for is was has had with by last next this every where when but or station airport") | {""}
+
+
+def _is_place(context: Context, near: frozenset[str]) -> bool:
+    """Whether a capitalized word is the town: "a week in Nice", or its country stands in the sentence."""
+    if not context.capitals[context.place]:
+        return False
+    named = context.at(-1) in _INTO and context.at(1) in _GOES_ON
+    return named or bool(near & set(context.sentence.split()))
+
+
+def _reading(context: Context) -> str:
+    town = _is_place(context, words("berkshire pennsylvania gaol railroad")) or context.at(1) in words("gaol jail")
+    return "R EH1 D IH0 NG" if town else "R IY1 D IH0 NG"
+
+
+def _nice(context: Context) -> str:
+    return "N IY1 S" if _is_place(context, words("france riviera cannes monaco")) and context.place else "N AY1 S"
+
+
+def _mobile(context: Context) -> str:
+    town = _is_place(context, words("alabama")) or context.at(1) == "bay"
+    return "M OW0 B IY1 L" if town else "M OW1 B AH0 L"
+
+
+_NUMBERS = words(
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen twenty thirty forty"
+)
+
+
+def _job(context: Context) -> str:
+    """The man in the Bible: capitalized, beside God or a verse, or as the one who speaks and suffers."""
+    phrase = " ".join((context.at(-2), context.at(-1)))
+    if phrase in {"book of", "patience of", "story of", "trials of", "sufferings of"}:
+        return "JH OW1 B"
+    verse = context.at(1) in _NUMBERS and context.at(2) in _NUMBERS
+    near = words("god lord satan bible testament yahweh elihu eliphaz") & set(context.sentence.split())
+    speaks = context.at(1) in words("said answered cried prayed suffered replied lamented cursed")
+    return "JH OW1 B" if context.capitals[context.place] and (verse or near or speaks) else "JH AA1 B"
+
+
 def _polish(context: Context) -> str:
     start = context.at(-1) == ""
     following = context.at(1)
@@ -260,6 +302,10 @@ _SPECIAL: dict[str, Callable[[Context], str]] = {
     "complex": _complex,
     "invalid": _invalid,
     "excess": _excess,
+    "reading": _reading,
+    "nice": _nice,
+    "mobile": _mobile,
+    "job": _job,
     "polish": _polish,
     "august": _august,
 }

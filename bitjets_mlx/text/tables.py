@@ -1,6 +1,6 @@
 """The tables behind normalisation of quantities: currencies, scales, units, signs."""
 
-from bitjets_mlx.text.words import words
+from bitjets_mlx.text.words import listed, words
 
 # symbol: (one, many, one hundredth, hundredths)
 CURRENCIES = {
@@ -123,9 +123,15 @@ for _prefix, (_letter, _bases) in _PREFIXES.items():
 TOUCHING = words("s d in mo pt pp bar mol Pa atm MP kn")
 
 # The units that stand behind powers of ten, decimal commas and in ranges.
-COMMON_UNITS = words(
-    "m km cm mm nm g kg mg l L ml mL s ms ns h min Hz kHz MHz GHz W kW MW V kV A mA J kJ Pa kPa N B KB MB GB TB kWh mol"
-    " eV in ft yd mi lb lbs oz mph km/h kph dB cal kcal ha atm bar"
+COMMON_UNITS = tuple(
+    unit
+    for unit in listed(
+        """
+        m km cm mm nm g kg mg l L ml mL s ms ns h min Hz kHz MHz GHz W kW MW V kV mA kJ Pa kPa KB MB GB TB kWh mol eV in
+        ft yd mi lb lbs oz mph km/h kph dB cal kcal ha atm bar
+        """
+    )
+    if unit in UNITS
 )
 
 SIGNS = {
