@@ -59,7 +59,7 @@ def test_bitjets_trains_on(tmp_path: Path) -> None:
     result = run_train(data, tmp_path / "run", "acoustic", *options)
     assert result.returncode == 0, result.stderr
     config = load_run_config(tmp_path / "run")
-    assert (config.symbols, config.audio) == (CHARACTERS, TORCHAUDIO_MEL)
+    assert (config.data.symbols, config.data.audio) == (CHARACTERS, TORCHAUDIO_MEL)
     before = dict(tree_flatten(read_trainable(voice)))
     after = dict(tree_flatten(run_weights(tmp_path / "run", "model")[1]))
     assert not mx.array_equal(before["encoder.0.conv.weight"], after["encoder.0.conv.weight"])

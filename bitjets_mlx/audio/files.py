@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from bitjets_mlx.config import SAMPLE_RATE
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.files import atomic_write_bytes
 
@@ -24,7 +25,7 @@ UNKNOWN_LENGTH = 1 << 62  # what libsndfile says of streams
 BLOCK = 1 << 16  # frames decoded at a time
 
 
-def read_audio(path: str | Path, sample_rate: int = 22050) -> np.ndarray:
+def read_audio(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """The samples of a sound file as mono float32 (S,) at `sample_rate`, nominally in [-1, 1].
 
     Channels are averaged, other rates resampled. BitjetsError where the file is missing, empty, truncated,
@@ -33,7 +34,7 @@ def read_audio(path: str | Path, sample_rate: int = 22050) -> np.ndarray:
     return read_audio_as_recorded(path, sample_rate)[0]
 
 
-def read_audio_as_recorded(path: str | Path, sample_rate: int = 22050) -> tuple[np.ndarray, int, int]:
+def read_audio_as_recorded(path: str | Path, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, int, int]:
     """As `read_audio`, with the file's own sample rate and channel count."""
     path = Path(path)
     if not path.is_file():
@@ -132,7 +133,7 @@ def _sinc_kernels(up: int, down: int, zero_crossings: int = 24, beta: float = 9.
     return (kernels / kernels.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def write_wav(path: str | Path, audio: np.ndarray, sample_rate: int = 22050) -> None:
+def write_wav(path: str | Path, audio: np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:
     """Write float samples (S,) as a mono 16-bit PCM WAV, whole or not at all.
 
     Audio that goes beyond [-1, 1] is turned down as a whole, with a warning, instead of being clipped.

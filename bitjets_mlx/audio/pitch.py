@@ -16,13 +16,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bitjets_mlx.config import HOP, SAMPLE_RATE
+
 
 @dataclass(frozen=True)
 class PitchConfig:
     """Frames, range, and the weights of the decisions."""
 
-    sample_rate: int = 22050
-    hop: int = 256
+    sample_rate: int = SAMPLE_RATE
+    hop: int = HOP
     f_min: float = 65.0
     f_max: float = 600.0
     candidates: int = 8  # a frame

@@ -12,7 +12,7 @@ from typing import cast
 import mlx.core as mx
 import numpy as np
 
-from bitjets_mlx.config import AudioConfig
+from bitjets_mlx.config import HOP, N_FFT, AudioConfig
 from bitjets_mlx.errors import BitjetsError
 
 MAGNITUDE_FLOOR = 1e-9  # inside the square root: keeps the gradient finite at silence
@@ -75,7 +75,7 @@ def _hann(size: int) -> np.ndarray:
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
 
 
-def frame(audio: mx.array, n_fft: int = 1024, hop: int = 256) -> mx.array:
+def frame(audio: mx.array, n_fft: int = N_FFT, hop: int = HOP) -> mx.array:
     """Overlapping frames, reflect-padded, not yet windowed: (B, S) -> (B, S // hop, n_fft)."""
     if n_fft % hop:
         raise BitjetsError(f"The FFT size ({n_fft}) must be a multiple of the hop ({hop}).")
@@ -118,18 +118,18 @@ def _cutting(n_fft: int, hop: int) -> tuple[Callable[[mx.array], mx.array], Call
     return cast(Callable[[mx.array], mx.array], cut), cast(Callable[[mx.array], mx.array], add)
 
 
-def stft_parts(audio: mx.array, n_fft: int = 1024, hop: int = 256) -> tuple[mx.array, mx.array]:
+def stft_parts(audio: mx.array, n_fft: int = N_FFT, hop: int = HOP) -> tuple[mx.array, mx.array]:
     """Real and imaginary part of the STFT: (B, S) -> 2 x (B, S // hop, n_fft / 2 + 1)."""
     return real_fft(frame(audio, n_fft, hop) * mx.array(_hann(n_fft)))
 
 
-def stft(audio: mx.array, n_fft: int = 1024, hop: int = 256) -> mx.array:
+def stft(audio: mx.array, n_fft: int = N_FFT, hop: int = HOP) -> mx.array:
     """Complex STFT: (B, S) -> (B, S // hop, n_fft / 2 + 1)."""
     real, imaginary = stft_parts(audio, n_fft, hop)
     return as_complex(real, imaginary)
 
 
-def istft_parts(real: mx.array, imaginary: mx.array, hop: int = 256) -> mx.array:
+def istft_parts(real: mx.array, imaginary: mx.array, hop: int = HOP) -> mx.array:
     """Inverse of `stft_parts` by windowed overlap-add: 2 x (B, T, n_fft / 2 + 1) -> (B, T * hop).
 
     The least-squares inverse (Griffin and Lim 1984, equation 6): divided by the sum of squared windows.
@@ -142,12 +142,12 @@ def istft_parts(real: mx.array, imaginary: mx.array, hop: int = 256) -> mx.array
     return (sound / mx.maximum(weight, 1e-8))[:, pad : pad + count * hop]  # (B, T * hop)
 
 
-def istft(spectrum: mx.array, hop: int = 256) -> mx.array:
+def istft(spectrum: mx.array, hop: int = HOP) -> mx.array:
     """Inverse of `stft`: complex (B, T, n_fft / 2 + 1) -> (B, T * hop)."""
     return istft_parts(mx.real(spectrum), mx.imag(spectrum), hop)
 
 
-def magnitude(audio: mx.array, n_fft: int = 1024, hop: int = 256) -> mx.array:
+def magnitude(audio: mx.array, n_fft: int = N_FFT, hop: int = HOP) -> mx.array:
     """Magnitude spectrogram sqrt(re^2 + im^2 + 1e-9): (B, S) -> (B, S // hop, n_fft / 2 + 1)."""
     real, imaginary = stft_parts(audio, n_fft, hop)
     return mx.sqrt(real * real + imaginary * imaginary + MAGNITUDE_FLOOR)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from bitjets_mlx.config import AcousticConfig, HarmonicConfig, HifiganConfig
+from bitjets_mlx.config import HOP, SAMPLE_RATE, AcousticConfig, HarmonicConfig, HifiganConfig
 from bitjets_mlx.ternary import cpu, matmul, metal
 
 M4_BYTES, M4_FLOPS = 120e9, 4e12  # a second: memory bandwidth and fp32 arithmetic of an Apple M4
-FRAMES_A_SECOND = 22050 / 256
+FRAMES_A_SECOND = SAMPLE_RATE / HOP
 BINS = 513  # of the harmonic vocoder's filters
 VIEWS = {"Full", "Broadcast", "Reshape", "Transpose", "Flatten", "Unflatten", "Slice"}  # of MLX: these run nothing
 

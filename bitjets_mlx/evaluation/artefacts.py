@@ -5,7 +5,8 @@ Levels are those of frames of 20 ms, every 10 ms: 10 log10 of the mean square, i
 
 import numpy as np
 
-SAMPLE_RATE = 22050
+from bitjets_mlx.config import SAMPLE_RATE
+
 FRAME, STEP = 441, 220  # 20 and 10 ms
 LOWEST = 1e-10  # mean square: -100 dB
 EDGE = 0.1  # seconds at either end that are no pause: a voice fades there

@@ -13,9 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
-SAMPLE_RATE = 22050
-HOP = 256
-N_FFT = 1024
+from bitjets_mlx.config import HOP, N_FFT, SAMPLE_RATE
+
 ORDER = 34
 ALPHA = 0.45
 Q1 = -0.15  # CheapTrick's spectral recovery

@@ -7,20 +7,32 @@ with the sha256 of each. A run that was killed at any moment resumes from the ne
 import hashlib
 import json
 import os
+import re
 import shutil
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any
 
 import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
+from bitjets_mlx.checked import Range, from_json, to_json
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.files import atomic_write_bytes
-from bitjets_mlx.voice.weights_file import write_weights
+from bitjets_mlx.files import atomic_write_bytes, read_json
+from bitjets_mlx.voice.weights_file import read_weights, write_weights
 
 KEEP = 2
+FILE_NAME = re.compile(r"\w+\.safetensors")
+
+
+@dataclass(frozen=True)
+class Meta:
+    """meta.json: updates done, and the sha256 of each file."""
+
+    update: Annotated[int, Range(0, 1 << 40)]
+    sha256: dict[str, str]
 
 
 def save_checkpoint(run: Path, update: int, parts: dict[str, Any]) -> Path:
@@ -56,7 +68,7 @@ def _write(scratch: Path, update: int, parts: dict[str, Any]) -> None:
     for name, tree in parts.items():
         path = scratch / f"{name}.safetensors"
         hashes[path.name] = write_weights(path, {key: np.array(leaf) for key, leaf in _flat(tree).items()})
-    atomic_write_bytes(scratch / "meta.json", json.dumps({"update": update, "sha256": hashes}, indent=1).encode())
+    atomic_write_bytes(scratch / "meta.json", json.dumps(to_json(Meta(update, hashes)), indent=1).encode())
     _sync_folder(scratch)
 
 
@@ -73,23 +85,27 @@ def load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]]:
     """(number of updates done, its parts as trees of arrays), all read before this returns."""
     if not _is_whole(folder):
         raise BitjetsError(f"the checkpoint {folder} is damaged or incomplete: take an older one.")
-    meta = json.loads((folder / "meta.json").read_text())
+    meta = _read_meta(folder)
     parts = {}
-    for name in meta["sha256"]:
-        arrays = cast(dict[str, mx.array], mx.load(str(folder / name)))
-        mx.eval(arrays)  # loading is lazy, and the file may be replaced
-        parts[Path(name).stem] = tree_unflatten(list(arrays.items()))
-    return int(meta["update"]), parts
+    for name, digest in meta.sha256.items():
+        arrays = read_weights(folder / name, digest)
+        parts[Path(name).stem] = tree_unflatten([(key, mx.array(arrays.pop(key))) for key in list(arrays)])
+    return meta.update, parts
+
+
+def _read_meta(folder: Path) -> Meta:
+    path = folder / "meta.json"
+    return from_json(Meta, read_json(path), str(path))
 
 
 def _is_whole(folder: Path) -> bool:
     try:
-        meta = json.loads((folder / "meta.json").read_text())
-        return bool(meta["sha256"]) and all(
-            hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
-            for name, digest in meta["sha256"].items()
+        files = _read_meta(folder).sha256
+        return bool(files) and all(
+            FILE_NAME.fullmatch(name) and hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+            for name, digest in files.items()
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, BitjetsError):
         return False
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bitjets_mlx.checked import from_json, to_json
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.files import atomic_write_bytes
+from bitjets_mlx.files import read_json, write_json
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
 from bitjets_mlx.training.config import SHARED, AcousticTraining, TrainConfig, VocoderTraining
 from bitjets_mlx.training.optimize import leaves
@@ -16,26 +16,25 @@ from bitjets_mlx.training.optimize import leaves
 def save_run_config(run: Path, config: TrainConfig) -> None:
     """Write RUN/config.json."""
     run.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(run / "config.json", (json.dumps(to_json(config), indent=1) + "\n").encode())
+    write_json(run / "config.json", to_json(config))
 
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is a training run."""
     try:
-        return "stage" in json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError, TypeError):
+        values = read_json(folder / "config.json")
+    except (OSError, BitjetsError):
         return False
+    return isinstance(values, dict) and "stage" in values
 
 
 def load_run_config(run: Path) -> TrainConfig:
     """Read RUN/config.json; BitjetsError where there is none or it is damaged."""
     path = run / "config.json"
     try:
-        values = json.loads(path.read_text())
-    except FileNotFoundError:
+        values = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
         raise BitjetsError(f"{run} is not a training run (no config.json): give the --out of a training.") from None
-    except (OSError, ValueError) as error:
-        raise BitjetsError(f"{path} cannot be read ({error}): the run is damaged.") from None
     return from_json(TrainConfig, values, str(path))
 
 

@@ -13,16 +13,13 @@ import mlx.nn as nn
 import numpy as np
 
 from bitjets_mlx.audio.spectrogram import istft_parts, real_fft
-from bitjets_mlx.config import HarmonicConfig
+from bitjets_mlx.config import HOP, N_FFT, SAMPLE_RATE, HarmonicConfig
 from bitjets_mlx.native.harmonic import PackedHarmonic
 from bitjets_mlx.native.loader import as_numpy
 from bitjets_mlx.native.vocoder import Packed
 from bitjets_mlx.ops.convolution import conv1d, depthwise_conv1d
 from bitjets_mlx.vocoder.noise import white_noise, white_noise_numpy
 
-SAMPLE_RATE = 22050
-HOP = 256
-N_FFT = 1024
 BINS = N_FFT // 2 + 1
 OVERLAP = N_FFT // HOP
 EDGE = 2  # frames added at either end, so that every STFT frame lies inside the excitation
