@@ -118,7 +118,8 @@ def test_statistics(prepared: Path) -> None:
 
 
 def changed(folder: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in sorted((folder / "features").rglob("*.npz"))}
+    paths = (path for path in sorted((folder / "features").rglob("*.npz")) if not path.name.startswith("."))
+    return {str(path): path.stat().st_mtime_ns for path in paths}
 
 
 def test_second_run_extracts_nothing_but_looks_phonemes_up_again(corpora: dict[str, Path], prepared: Path) -> None:
@@ -292,7 +293,7 @@ def test_parallel_equals_serial_and_a_killed_run_goes_on(
     now = changed(tmp_path / "out")
     assert len(now) == 24 and all(now[path] == done[path] for path in done)
     assert (tmp_path / "out" / "clips.jsonl").read_bytes() == (prepared / "clips.jsonl").read_bytes()
-    assert not list((tmp_path / "out").glob(".*"))
+    assert not list((tmp_path / "out").rglob(".*"))  # nothing of what the killed one was writing
     ours, theirs = PreparedData(tmp_path / "out"), PreparedData(prepared)
     assert ours.statistics.log_f0_mean == theirs.statistics.log_f0_mean
     for mine, other in zip(ours.clips, theirs.clips, strict=True):
