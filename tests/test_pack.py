@@ -18,6 +18,7 @@ from bitjets_mlx import load_vocoder, load_voice
 from bitjets_mlx.acoustic.model import BitJets
 from bitjets_mlx.data.rare_symbols import substitutes
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.pack import vocoder_part, write_parts
 from bitjets_mlx.ternary.packing import packed_size, unpack_base3
 from bitjets_mlx.ternary.quantize import ternary_weights
 from bitjets_mlx.training.checkpoints import save_checkpoint
@@ -190,6 +191,14 @@ def test_packing_again_replaces_a_voice_and_nothing_else(runs: Path, tmp_path: P
     assert "holds sub/thesis.txt" in refused(*given)
     assert (tmp_path / "v" / "sub" / "thesis.txt").read_text() == "mine"
     assert pack(*given, "--overwrite").returncode == 0 and not (tmp_path / "v" / "sub").exists()
+
+
+def test_what_a_foreign_folder_says_of_itself_does_not_stop_a_card(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "tiny", tmp_path / "tiny")
+    for origin in ({"training": 3, "updates": "many"}, {"training": {"batch_size": []}, "hours": None, "speakers": 5}):
+        set_config(tmp_path / "tiny", "origin", value={"vocoder": origin})
+        write_parts(tmp_path / "sound", None, vocoder_part(tmp_path / "tiny"), measured=[3])
+        assert "- vocoder: 0 updates of 0 clips" in (tmp_path / "sound" / "README.md").read_text()
 
 
 def test_a_run_is_never_packed_over(runs: Path, tmp_path: Path) -> None:

@@ -117,21 +117,32 @@ def _training(config: VoiceConfig) -> list[str]:
         if "converted_from" in origin:
             lines.append(f"- {stage}: converted from the PyTorch checkpoint `{origin['converted_from']}`.")
             continue
-        training = origin.get("training", {})
-        if isinstance(training.get("acoustic"), dict):  # a joint training's, with both halves
-            training = training["acoustic"]
-        batch = training.get("batch_size", 0) * training.get("accumulate", 0)
-        hours = f", {origin['hours']:g} hours" if "hours" in origin else ""
+        training = _object(origin.get("training"))
+        training = _object(training.get("acoustic")) or training  # of a joint training's two halves
+        batch = _count(training.get("batch_size")) * _count(training.get("accumulate"))
+        hours = f", {_count(origin['hours']):g} hours" if "hours" in origin else ""
+        speakers = origin.get("speakers")
         lines.append(
-            f"- {stage}: {origin.get('updates', 0):,} updates of {batch} clips{hours}; "
-            f"speakers {_listed(origin.get('speakers', []))}; averaged weights (EMA)."
+            f"- {stage}: {_count(origin.get('updates')):,} updates of {batch} clips{hours}; "
+            f"speakers {_listed(speakers if isinstance(speakers, list) else [])}; averaged weights (EMA)."
         )
     return lines or ["Not recorded."]
 
 
+def _object(value: Any) -> dict[str, Any]:
+    """What a file of somebody else may hold, where an object should be."""
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: Any) -> float:
+    """Likewise of numbers."""
+    return value if isinstance(value, int | float) else 0
+
+
 def _table(measured: Any) -> list[str]:
     """evaluate's JSON as Markdown: one row a measure, one column a speaker."""
-    speakers: dict[str, dict[str, Any]] = measured.get("speakers", {}) if isinstance(measured, dict) else {}
+    measured = _object(measured)
+    speakers = {name: _object(values) for name, values in _object(measured.get("speakers")).items()}
     measures = list(dict.fromkeys(key for values in speakers.values() for key in values))
     lines = [f"| | {' | '.join(speakers)} |", "|---|" + "---|" * len(speakers)]
     for measure in measures:
