@@ -32,6 +32,7 @@ from bitjets_mlx.config import HIFIGAN_VERSIONS, AcousticConfig, HifiganConfig
 from bitjets_mlx.data.prepared import PreparedData
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.evaluation import distill_mos
+from bitjets_mlx.folders import locked
 from bitjets_mlx.training import defaults, loop
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
 from bitjets_mlx.training.config import AcousticTraining, TrainConfig, VocoderTraining, flag, get, settings_of
@@ -65,6 +66,12 @@ def packed(monkeypatch: pytest.MonkeyPatch, *options: str) -> None:
     """`python -m bitjets_mlx.pack`."""
     monkeypatch.setattr(sys, "argv", ["pack", *options])
     pack.main()
+
+
+def test_a_run_in_use_is_refused(monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path) -> None:
+    with locked(tmp_path / "run"), pytest.raises(BitjetsError, match="run is in use by process"):
+        call(monkeypatch, data, tmp_path / "run", "acoustic", "--updates", "2")
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def trained(data: PreparedData, run: Path, stage: str, monkeypatch: pytest.MonkeyPatch, **training: Any) -> Path:
