@@ -3,11 +3,12 @@
 import random
 import string
 import warnings
+from itertools import pairwise
 
 import pytest
 
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.text import normalize, phonemize, split_sentences
+from bitjets_mlx.text import normalize, phonemize, phonemize_words, split_sentences
 from bitjets_mlx.text import sentences as sentences_module
 from bitjets_mlx.text.words import listed
 
@@ -90,7 +91,7 @@ def check_spans(text: str) -> None:
         except BitjetsError:
             return
     assert all(0 <= span.start < span.end <= len(text) for span in said.spans)
-    for span, following in zip(said.spans, said.spans[1:], strict=False):
+    for span, following in pairwise(said.spans):
         assert span.start <= following.start and span.end <= following.end, (text, span, following)
     words = " ".join(span.word for span in said.spans)
     letters = "".join(character for character in said if character.isalnum())
@@ -147,3 +148,26 @@ def test_pieces_know_where_they_begin() -> None:
         for piece in split_sentences(text, limit):
             assert text[piece.start : piece.start + len(piece)].split() == piece.split() or "<!--" in text
             assert text[piece.start] == piece[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Dr. Lee paid $5, and read it - twice!",
+        "{HH AH0 L OW1}, he said; a well-known x-ray.",
+        '"Yes," she said. <b>No</b> &amp; no.',
+        "One sentence of a long text. " * 60,
+    ],
+)
+def test_phonemes_word_by_word(text: str) -> None:
+    words = phonemize_words(text)
+    assert [" ", *(phoneme for word in words for phoneme in word.phonemes)] == phonemize(text)
+    assert all(0 <= word.span.start < word.span.end <= len(text) for word in words)
+    assert all(one.span.start <= two.span.start for one, two in pairwise(words))
+    assert all(word.phonemes[-1] == " " and len(word.phonemes) > 1 for word in words)
+
+
+def test_every_letter_and_figure_that_is_spoken_has_its_word() -> None:
+    text = "On Jan. 5, 1999, at 10:30 p.m., Dr. J. K. Lee of the F.B.I. paid $3.50 (or 3,5 %) for 5 km² and 2x + 1 = 7."
+    covered = {place for span in normalize(text).spans for place in range(span.start, span.end)}
+    assert [c for i, c in enumerate(text) if c.isalnum() and i not in covered] == []

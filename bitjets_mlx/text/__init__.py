@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from bitjets_mlx.text.dictionary import look_up
 from bitjets_mlx.text.grammar import Context
@@ -9,12 +10,20 @@ from bitjets_mlx.text.homographs import is_homograph, pronounce_homograph
 from bitjets_mlx.text.lexicon import load_lexicon
 from bitjets_mlx.text.normalization import PLACEHOLDER, Protected, normalize, read
 from bitjets_mlx.text.pronunciation import pronounce
+from bitjets_mlx.text.provenance import Span
 from bitjets_mlx.text.sentences import split_sentences
 from bitjets_mlx.text.symbols import GAP, PUNCTUATION, SYMBOLS, encode
 
-__all__ = ["SYMBOLS", "encode", "load_lexicon", "normalize", "phonemize", "split_sentences"]
+__all__ = ["SYMBOLS", "Span", "encode", "load_lexicon", "normalize", "phonemize", "phonemize_words", "split_sentences"]
 
 _TOKEN = re.compile(rf"{PLACEHOLDER.pattern}(?:'s\b)?|'?[A-Za-z]+(?:['-][A-Za-z]+)*'?|[,.?!;:\"]|(?<=\s)-(?=\s)")
+
+
+class Spoken(NamedTuple):
+    """A spoken word: its phonemes with the mark and the gap after it, and where in the text it was read."""
+
+    phonemes: tuple[str, ...]
+    span: Span
 
 
 def phonemize(text: str, lexicon: Mapping[str, Sequence[str]] | None = None) -> list[str]:
@@ -23,27 +32,37 @@ def phonemize(text: str, lexicon: Mapping[str, Sequence[str]] | None = None) -> 
     "Hello, world." -> [" ", "HH", "AH0", "L", "OW1", ",", " ", "W", "ER1", "L", "D", ".", " "]. Raises BitjetsError
     where nothing can be spoken; warns of characters that cannot.
     """
-    phonemes: list[str] = [GAP]
+    return [GAP, *(phoneme for word in phonemize_words(text, lexicon) for phoneme in word.phonemes)]
+
+
+def phonemize_words(text: str, lexicon: Mapping[str, Sequence[str]] | None = None) -> list[Spoken]:
+    """`phonemize` word by word, each with its place in `text`; a gap and their phonemes joined are what it gives."""
+    spoken: list[Spoken] = []
     readings = read(text, lexicon or ())
     for reading in readings:
         words = reading.words
         if reading is readings[-1] and words.rstrip('" ')[-1] not in PUNCTUATION:
             words += "."
         tokens = _tokens(words)
-        for token, sounds in zip(tokens, _pronounce_all(tokens, reading.protected, lexicon), strict=True):
-            if sounds:
-                phonemes += [*sounds, GAP]
-            elif phonemes[-1] == GAP and len(phonemes) > 1 and token != '"':
-                phonemes[-1:] = [token, GAP]
-    encode(phonemes)
-    return phonemes
+        sounds = _pronounce_all([token for token, _ in tokens], reading.protected, lexicon)
+        for (token, start), phonemes in zip(tokens, sounds, strict=True):
+            if phonemes:
+                encode(phonemes)
+                spoken.append(Spoken((*phonemes, GAP), reading.span(token, start)))
+            elif spoken and token != '"':
+                spoken[-1] = spoken[-1]._replace(phonemes=(*spoken[-1].phonemes[:-1], token, GAP))
+    return spoken
 
 
-def _tokens(words: str) -> list[str]:
-    """Words and marks; a hyphen parts words ("well-known") unless the dictionary has them as one ("x-ray")."""
-    tokens: list[str] = []
-    for token in _TOKEN.findall(words):
-        tokens += [token] if token == "-" or look_up(token.lower()) else token.split("-")
+def _tokens(words: str) -> list[tuple[str, int]]:
+    """Words and marks, and where they begin; a hyphen parts words ("well-known") unless the dictionary has them as
+    one ("x-ray")."""
+    tokens: list[tuple[str, int]] = []
+    for match in _TOKEN.finditer(words):
+        if match[0] == "-" or look_up(match[0].lower()):
+            tokens.append((match[0], match.start()))
+        else:
+            tokens += [(part[0], match.start() + part.start()) for part in re.finditer(r"[^-]+", match[0])]
     return tokens
 
 

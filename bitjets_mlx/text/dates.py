@@ -144,6 +144,12 @@ def _month_of_year(match: Match[str]) -> str:
     return f"{_MONTH_NUMBERS[int(match[2])]} {year(int(match[1]))}"
 
 
+def _hours_and_minutes(match: Match[str]) -> str:
+    """2h 30m -> "two hours thirty minutes"."""
+    parts = zip(match.groups(), ("hour", "minute", "second"), strict=True)
+    return " ".join(f"{cardinal(int(n))} {name}{'' if n == '1' else 's'}" for n, name in parts if n)
+
+
 def _military(match: Match[str]) -> str:
     """0800 hours -> "oh eight hundred hours", 1430 hours -> "fourteen thirty hours"."""
     hour, minute = match[1], match[2]
@@ -214,6 +220,8 @@ _BARE = r"(?<![\w.,$£€/:+-])"  # a number starts here and belongs to nothing 
 _END = r"(?![\w/]|[-.:,]\d)"
 
 RULES = (
+    (r"\bca?\. ?(?=\d{3,4}\b(?!,)|\d{1,2} (?:B\.?C|A\.?D))", lambda m: "circa "),
+    (r"\b(\d+) ?h ?(\d{1,2}) ?m(?:in)?\b(?: ?(\d{1,2}) ?s\b)?", _hours_and_minutes),
     (r"\bT-(?=\d)", lambda m: "T minus "),
     (rf"{_BARE}(\d{{4}}-\d\d-\d\d)[T ](\d\d:\d\d)(?::(\d\d)(?:\.\d+)?)?( ?Z\b|[+-]\d\d:?\d\d)?(?![\w:])", _timestamp),
     (rf"{_BARE}((?:19|20)\d\d)-(0[1-9]|1[0-2])(?![\w-]|[.,:]\d)", _month_of_year),

@@ -98,7 +98,7 @@ POSSESSIVES = (
         lambda m: m[0] if _DECADE.search(m.string[: m.start()]) else f"{year(int(m[1]))}'s",
     ),
     (r"(?<=\b(?:[Tt]ook|[Tt]ake|[Ww]ait) )(\d0)s\b|(?<=\b[Ff]or )(\d0)s\b", lambda m: f"{m[1] or m[2]} seconds"),
-    (r"(?<!the )(?<!\w)(100|1,?000)s\b(?!\.\w|')", lambda m: "hundreds" if m[1] == "100" else "thousands"),
+    (r"(?<!the )(?<![\w$£€])(100|1,?000)s\b(?!\.\w|')", lambda m: "hundreds" if m[1] == "100" else "thousands"),
 )
 LETTER_RANGES = (
     (r"\b([A-Z])–([A-Z])\b(?!['.-])", lambda m: f"{m[1]} to {m[2]}"),
@@ -132,6 +132,7 @@ RANGES = (
 _HEADS = "people|inhabitants|residents|visitors|voters|students|soldiers|copies|cars|euros|jobs|members|employees"
 "|workers"
 SEPARATORS = (
+    (r"\b0x([0-9A-Fa-f]+)\b", lambda m: "zero X " + " ".join(m[1].upper())),
     (rf"(?<![\w.,])([1-9]\d{{0,2}})\.(?=\d{{3}} (?:{_HEADS})\b)", lambda m: f"{m[1]},"),
     (r"(?<![\w.,])(\d),(?=\d [a-z]{3,}[^sui\W]s\b)", lambda m: f"{m[1]}."),
     (r"(?<![\w.,'])(\d{1,3})((?:'\d{3})+)(?![\w'])", _grouped),

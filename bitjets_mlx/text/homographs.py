@@ -141,6 +141,9 @@ def _lives(context: Context) -> str:
     return "L IH1 V Z" if following in staying and subject else "L AY1 V Z"
 
 
+_NUMBERS = words(
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen twenty thirty forty"
+)
 _ALONG = words("through along around up down across between past into over upward toward towards round among")
 
 
@@ -149,8 +152,9 @@ def _house(context: Context) -> str:
     offset = context.skipping_adverbs()
     previous, following = context.at(offset), context.at(1)
     if previous == "to":
-        noun = following in {"", "to", "prices", "and"} | BE | PREPOSITIONS or context.at(offset - 1) == "house"
-        return "HH AW1 S" if noun else "HH AW1 Z"
+        many = words("up over more about hundreds thousands people") | _NUMBERS
+        object_of = following in OPENS_OBJECT | many or (is_plural(following) and following != "prices")
+        return "HH AW1 Z" if object_of and context.at(offset - 1) != "house" else "HH AW1 S"
     subject = previous in AUXILIARIES - {"please"} or previous in words("i we they you who cannot")
     if subject and following not in BE | HAVE | words("of and or"):
         return "HH AW1 Z"
@@ -259,11 +263,6 @@ def _nice(context: Context) -> str:
 def _mobile(context: Context) -> str:
     town = _is_place(context, words("alabama")) or context.at(1) == "bay"
     return "M OW0 B IY1 L" if town else "M OW1 B AH0 L"
-
-
-_NUMBERS = words(
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen twenty thirty forty"
-)
 
 
 def _job(context: Context) -> str:

@@ -91,7 +91,8 @@ def _capitals(word: str, shouted: bool, before: str, after: str = "") -> str:
         return "who"
     if shouted and word in _EVERYDAY:
         article = re.search(r"\b(?:THE|A|AN)\s$", before)
-        return spell(word) if article and word in {"US", "IT", "WHO"} else word.lower()
+        place = word == "LA" and re.search(r"\b(?:IN|TO|FROM|NEAR|AT)\s$", before)
+        return spell(word) if place or (article and word in {"US", "IT", "WHO"}) else word.lower()
     if len(word) == 2:
         is_word = word in _SHORT_WORDS or (word == "AM" and before.endswith("I "))
         return word.lower() if is_word else spell(word)

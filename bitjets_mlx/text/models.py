@@ -67,7 +67,8 @@ NOTES = (
     (r"\bO-O-O\b|\b0-0-0\b", lambda m: "castles queenside"),
 )
 GRADES = (
-    (r"((?:\b(?:[Bb]lood (?:type|group)|[Tt]ype|[Gg]rades?|[Gg]ot|[Aa]n?|[Tt]he|[Mm]arks?|[Oo]f|or|and)|[+,]) )(AB"
+    (r"\bRh([+-])(?!\w)", lambda m: "R H plus" if m[1] == "+" else "R H minus"),
+    (r"((?:\b(?:[Bb]lood (?:type|group)|[Tt]ype|[Gg]rades?|[Gg]ot|[Aa]n?|[Tt]he|[Mm]arks?|[Oo]f|or|and)|[+,:]) )(AB"
      r"|[ABCDFO])-(?=[\s.,;:!?)]|$)",
      lambda m: f"{m[1]}{' '.join(m[2])} minus"),
     (r"^(AB|[ABCDFO])-(?=[.,;:!?)]|$)", lambda m: f"{' '.join(m[1])} minus"),

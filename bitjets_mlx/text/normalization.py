@@ -46,13 +46,13 @@ _RULES = (  # in this order
     Rules(letters.ARTICLES),
     Rules(web.RULES, r"[.@#/_:]"),
     Rules(abbreviations.FIRST, r"[^\w\s,;]|[A-Z]{2}|[A-Z]h?D|W\d"),
-    Rules(models.GRADES, r"[A-DFO]-"),
+    Rules(models.GRADES, r"[A-DFO]-|Rh[+-]"),
     Rules(models.NOTES, r"\b[A-G]b |[O0]-[O0]"),
     Rules(maths.LETTERS, r"[*^=+]"),
     Rules(figures.LETTER_RANGES, r"[A-Za-z][–-][A-Za-z]"),
     Rules(figures.NAME_RANGES, r"[a-z.] ?[-–—]"),
     Rules(weekdays.RULES, r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)(?:s|r|rs)?\b"),
-    Rules(figures.SEPARATORS, r"\d[' ,.]\d"),
+    Rules(figures.SEPARATORS, r"\d[' ,.x]\w"),
     Rules(figures.POSSESSIVES, r"\ds|\d's"),
     Rules(models.RULES, _DIGIT),
     Rules(figures.RANGES, r"[-–—~].?['$£€.]?\d|\d-[a-z]|\d+s [-–—]"),
@@ -97,6 +97,16 @@ class Reading(NamedTuple):
     words: str
     places: list[Place]
     protected: Protected
+
+    def span(self, token: str, start: int) -> Span:
+        """The span of the word `token` that begins at `start` in `words`."""
+        places = [
+            place
+            for letter, place in zip(token, self.places[start : start + len(token)], strict=True)
+            if letter.isalpha() or PLACEHOLDER.match(letter)
+        ]
+        word = self.protected.reveal(token).rstrip('.,;:!?"')
+        return Span(word, min(p[0] for p in places), max(p[1] for p in places))
 
 
 class Normalized(str):
@@ -200,18 +210,6 @@ def read(text: str, lexicon: Iterable[str] = ()) -> list[Reading]:
     return readings
 
 
-def spans_of(reading: Reading) -> Iterator[Span]:
-    """The words of a reading, revealed, with their places."""
-    for match in _WORD.finditer(reading.words):
-        places = [
-            place
-            for letter, place in zip(match[0], reading.places[match.start() : match.end()], strict=True)
-            if letter.isalpha() or PLACEHOLDER.match(letter)
-        ]
-        word = reading.protected.reveal(match[0]).rstrip('.,;:!?"')
-        yield Span(word, min(p[0] for p in places), max(p[1] for p in places))
-
-
 def normalize(text: str) -> Normalized:
     """The words to be spoken, and their punctuation: "Dr. Lee paid $5." -> "Doctor Lee paid five dollars."
 
@@ -222,4 +220,4 @@ def normalize(text: str) -> Normalized:
     """
     readings = read(text)
     words = " ".join(reading.protected.reveal(reading.words) for reading in readings)
-    return Normalized(words, (span for reading in readings for span in spans_of(reading)))
+    return Normalized(words, (r.span(m[0], m.start()) for r in readings for m in _WORD.finditer(r.words)))

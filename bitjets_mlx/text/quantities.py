@@ -19,7 +19,8 @@ _UNIT = rf"({any_of(UNITS)})"
 
 _FRACTIONS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
 _IDIOMS = {
-    "24/7": "twenty-four seven", "9/11": "nine eleven", "7/11": "seven eleven", "50/50": "fifty fifty",
+    "24/7": "twenty-four seven", "24/7/365": "twenty-four seven three sixty-five", "9/11": "nine eleven",
+    "7/11": "seven eleven", "50/50": "fifty fifty",
     "50-50": "fifty fifty", "20/20": "twenty twenty", "007": "double oh seven", "401k": "four oh one K",
     "401(k)": "four oh one K", "9-1-1": "nine one one", "80/20": "eighty twenty", "4x4": "four by four",
     "4WD": "four wheel drive", "1-on-1": "one on one", "2FA": "two F A",
@@ -197,6 +198,8 @@ _FREE = r"(?<![\w.,/$£€-])"
 MEASURES = (
     (rf"(?<![\w/-])({any_of(_IDIOMS)})(?![\w/]|[-.,]\d)", lambda m: _IDIOMS[m[1]]),
     # money
+    (r"\$ ?(?=[\d.,]*\d(?: (?:million|billion))? ?(?:USD|CAD|AUD|NZD|SGD|HKD)\b)", lambda m: ""),
+    (r"\bUSD ?\$", lambda m: "US$"),
     (rf"{_CURRENCY} ?({NUMBER}) ?[-–] ?({NUMBER})(?![\d,]|\.\d)", _money_range),
     (rf"(?<=\d)([kKmMbB]?) ?[-–] ?(?={_CURRENCY}\d)", lambda m: f"{m[1]} to "),
     (rf"(?<![\w])-(?={_CURRENCY}\.?\d)", lambda m: "minus "),
