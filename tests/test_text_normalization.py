@@ -129,3 +129,17 @@ def test_any_heap_of_figures_and_signs_leaves_no_digit(text: str) -> None:
         except BitjetsError:
             return
     assert not any(character.isdigit() for character in spoken)
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("Great 👍", "Great, thumbs up"),
+        ("😀", "grinning face"),
+        ("I ❤ it", "I, heart, it"),
+        ("Hot 🔥 deal", "Hot, fire, deal"),
+    ],
+)
+def test_emoji_by_name_where_asked_for(written: str, spoken: str) -> None:
+    assert normalize(written, emoji=True) == spoken
+    assert phonemize(written, emoji=True)

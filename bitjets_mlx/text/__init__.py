@@ -26,19 +26,19 @@ class Spoken(NamedTuple):
     span: Span
 
 
-def phonemize(text: str, lexicon: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+def phonemize(text: str, lexicon: Mapping[str, Sequence[str]] | None = None, emoji: bool = False) -> list[str]:
     """The phonemes of `text`, with " " at both ends and between words, punctuation right after its word.
 
     "Hello, world." -> [" ", "HH", "AH0", "L", "OW1", ",", " ", "W", "ER1", "L", "D", ".", " "]. Raises BitjetsError
-    where nothing can be spoken; warns of characters that cannot.
+    where nothing can be spoken; warns of characters that cannot. With `emoji`, pictures are spoken by their names.
     """
-    return [GAP, *(phoneme for word in phonemize_words(text, lexicon) for phoneme in word.phonemes)]
+    return [GAP, *(phoneme for word in phonemize_words(text, lexicon, emoji) for phoneme in word.phonemes)]
 
 
-def phonemize_words(text: str, lexicon: Mapping[str, Sequence[str]] | None = None) -> list[Spoken]:
+def phonemize_words(text: str, lexicon: Mapping[str, Sequence[str]] | None = None, emoji: bool = False) -> list[Spoken]:
     """`phonemize` word by word, each with its place in `text`; a gap and their phonemes joined are what it gives."""
     spoken: list[Spoken] = []
-    readings = read(text, lexicon or ())
+    readings = read(text, lexicon or (), emoji)
     for reading in readings:
         words = reading.words
         if reading is readings[-1] and words.rstrip('" ')[-1] not in PUNCTUATION:

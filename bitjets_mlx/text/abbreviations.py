@@ -175,7 +175,7 @@ FIRST = (
     (rf"\b({any_of({*TITLES, 'St', 'No'})})\.(?=[A-Z][a-z])", lambda m: f"{m[1]}. "),  # "Mr.Smith"
     (
         rf"(?<=[a-z], )(?:({any_of(key for key in STATES if key not in _STATES_THAT_ARE_WORDS)})(?=[,.;!?]|$)"
-        rf"|({any_of(STATES)})(?= \d{{5}}\b))|(?<=[A-Z], )(?:{any_of(STATES)})(?= \d{{5}}\b)",
+        rf"|({any_of(STATES)})(?= \d{{5}}\b))|(?:(?<=[A-Z], )|(?<=[a-z] ))(?:{any_of(STATES)})(?= \d{{5}}\b)",
         lambda m: STATES[m[0]],
     ),
     (rf"(?<![\w.])({any_of(PHRASES)})(?![\w])", _phrase),

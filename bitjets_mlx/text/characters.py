@@ -41,8 +41,11 @@ _SYLLABLE = re.compile(r"(?:HIRAGANA|KATAKANA) LETTER (?:SMALL )?(\w+)|HANGUL SY
 _MICRO = re.compile(r"(?<=\d)\s?[µμ](?=(?:m|s|g|l|L|A|V|W|F|mol)\b)")
 
 
-def spell_in_ascii(text: Traced) -> list[str]:
-    """Spell `text` in ASCII and a few currency and dash signs; gives the characters that were left out."""
+def spell_in_ascii(text: Traced, emoji: bool = False) -> list[str]:
+    """Spell `text` in ASCII and a few currency and dash signs; gives the characters that were left out.
+
+    With `emoji`, pictures are spoken by their names.
+    """
     if text.text.isascii() and _PRINTABLE.match(text.text):
         return []
     left_out: dict[str, None] = {}
@@ -51,6 +54,8 @@ def spell_in_ascii(text: Traced) -> list[str]:
         pieces = []
         for character in unicodedata.normalize("NFC", match[0]).translate(_TABLE):
             piece = _in_ascii(character)
+            if piece is None and emoji:
+                piece = _emoji_name(character)
             if piece is None:
                 left_out[character] = None
                 piece = " "
@@ -63,6 +68,15 @@ def spell_in_ascii(text: Traced) -> list[str]:
     text.sub(_GREEK_WORD, lambda m: "".join(_transliterated(c, GREEK) for c in m[0]))
     text.sub(_CLUSTER, cluster)
     return list(left_out)
+
+
+def _emoji_name(character: str) -> str | None:
+    """ "😀" -> " (grinning face) "; None for what is no picture."""
+    if unicodedata.category(character) != "So" or character < "\u2600":
+        return None
+    name = unicodedata.name(character, "").lower()
+    plain = re.fullmatch(r"(?:heavy )?(?:black |white )?([a-z -]+?)(?: sign| symbol)?", name)
+    return f" ({plain[1]}) " if plain else None
 
 
 def _transliterated(character: str, letters: Mapping[str, str]) -> str:

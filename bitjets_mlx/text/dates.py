@@ -227,6 +227,7 @@ RULES = (
     (rf"{_BARE}((?:19|20)\d\d)-(0[1-9]|1[0-2])(?![\w-]|[.,:]\d)", _month_of_year),
     (r"(?<![\d:.])(?:(\d{1,2}):)?(\d{1,2}):(\d\d)([.,])(\d{1,3})(?![\d:])", _stopwatch),
     (r"(?<![\w:.,])([01]\d|2[0-3])([0-5]\d)(?= ?(?:hours|hrs|h)\b)", _military),
+    (r"(?<=\b[Aa]t )(0\d)([0-5]\d)\b(?![:.,]\d)", _military),
     # telephone numbers, card and social security numbers: 1-800-555-1234, (555) 123-4567, +44 20 7946 0958
     (rf"{_BARE}(?:\+?\d{{1,3}}[-. ]?)?\(?\d{{3}}\)?[-. ]\d{{3}}[-. ]\d{{4}}{_END}", _telephone),
     (rf"(?<![\w.])\(\d{{3}}\) ?\d{{3}}[-. ]\d{{4}}{_END}", _telephone),
@@ -251,6 +252,7 @@ RULES = (
     (rf"\b([123]) (?={_BOOKS})", lambda m: f"{ordinal(int(m[1])).capitalize()} "),
     (rf"\b({_BOOKS}) (\d{{1,3}}):(\d{{1,3}})(?:[-–](\d{{1,3}}))?(?![\d:])",
      lambda m: f"{m[1]} {cardinal(int(m[2]))} {cardinal(int(m[3]))}" + (f" to {cardinal(int(m[4]))}" if m[4] else "")),
+    (r"\b([Tt]ext|[Ss][Mm][Ss]) (\d{5,6})\b(?!,)", lambda m: f"{m[1]} {digits(m[2])}"),
     # dates in figures
     (rf"{_BARE}(\d{{4}})-(\d{{1,2}})-(\d{{1,2}}){_END}", lambda m: _numeric(m[2], m[3], m[1], m)),
     (rf"{_BARE}(\d{{4}})/(\d{{1,2}})/(\d{{1,2}}){_END}", lambda m: _numeric(m[2], m[3], m[1], m)),
@@ -287,7 +289,8 @@ RULES = (
     # numbers that are read in pairs
     (r"\b([Ff]light [A-Z]{2}|[Rr]oom|[Ff]light|[Hh]ighway|[Rr]oute|[Ii]nterstate|[Ss]uite|[Aa]partment|[Bb]oeing"
      r"|[Aa]irbus|[Bb]us|[Ee]xtension|[Aa]rea code) ([1-9]\d{2,3})\b(?![,.]\d)", lambda m: f"{m[1]} {pairs(m[2])}"),
-    (r"\b([Bb]ox|[Ss]erial|[Pp]in|[Cc]ode|[Dd]igits) (\d{3,6})\b(?![,.]\d)", lambda m: f"{m[1]} {digits(m[2])}"),
+    (r"\b([Bb]ox|[Zz]ip|ZIP|[Zz]ip code|ZIP code|[Ss]erial|[Pp]in|[Cc]ode|[Dd]igits) (\d{3,6})\b(?![,.]\d)",
+     lambda m: f"{m[1]} {digits(m[2])}"),
     (r"\b(\d{3,4}) (?=(?:[NSEW]\.? )?[A-Z][a-z]+(?: [A-Z][a-z]+)* (?:St|Street|Ave|Avenue|Road|Rd|Drive|Dr|Lane|Ln"
      r"|Blvd|Boulevard|Court|Ct|Place|Pl|Way|Terrace|Square)\b)", lambda m: f"{pairs(m[1])} "),
     (r"\b([A-Z]{2}|(?<=, )[A-Z][a-z]+(?: [A-Z][a-z]+)?) (\d{5})(?:-(\d{4}))?\b(?!,\d)",

@@ -3,7 +3,7 @@
 import re
 from re import Match
 
-from bitjets_mlx.text.dates import WEEKDAY, month_pattern, weekday_name
+from bitjets_mlx.text.dates import WEEKDAY, month_name, month_pattern, weekday_name
 from bitjets_mlx.text.numbers import cardinal, pairs, plural, year
 from bitjets_mlx.text.quantities import NUMBER
 from bitjets_mlx.text.tables import COMMON_UNITS, CURRENCIES, CURRENCY_CODES
@@ -113,7 +113,8 @@ NAME_RANGES = (
         lambda m: f"{m[1]} to ",
     ),
     (rf"\b({WEEKDAY})\.?{_DASH}({WEEKDAY})\b\.?()", _weekdays),
-    (rf"\b({_MONTH})\.?{_DASH}(?={_MONTH}\b)", lambda m: f"{m[1]} to "),
+    (rf"\b({_MONTH})\.?{_DASH}(?={_MONTH}\b)", lambda m: f"{month_name(m[1])} to "),
+    (r"\b([Nn]oon|[Mm]idnight) ?[–-] ?(?=\d)", lambda m: f"{m[1]} to "),
 )
 RANGES = (
     (r"\b([Bb]etween) (\d[\d,.]*)[-–](?=\d)", lambda m: f"{m[1]} {m[2]} and "),
@@ -132,6 +133,8 @@ RANGES = (
 _HEADS = "people|inhabitants|residents|visitors|voters|students|soldiers|copies|cars|euros|jobs|members|employees"
 "|workers"
 SEPARATORS = (
+    (r"(?<=\d)/-(?!\w)", lambda m: ""),  # "Rs. 50/-"
+    (r"(?<=\d) / (?=\d)", lambda m: " divided by "),
     (r"\b0x([0-9A-Fa-f]+)\b", lambda m: "zero X " + " ".join(m[1].upper())),
     (rf"(?<![\w.,])([1-9]\d{{0,2}})\.(?=\d{{3}} (?:{_HEADS})\b)", lambda m: f"{m[1]},"),
     (r"(?<![\w.,])(\d),(?=\d [a-z]{3,}[^sui\W]s\b)", lambda m: f"{m[1]}."),

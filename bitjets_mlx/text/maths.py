@@ -17,7 +17,7 @@ _ELEMENTS = words(
 _UNIT = any_of(COMMON_UNITS)
 _BEATS = (
     "time|meter|metre|waltz|march|groove|beat|rhythm|signature|jig|feel|bar|bars|measure|measures|swing|shuffle|polka"
-    "|tempo|reel|ballad|piece"
+    "|tempo|reel|ballad|piece|blues"
 )
 
 
@@ -60,7 +60,7 @@ RULES = (
      _power),
     (r"(?<=[A-Za-z0-9)])\^([a-z])\b", lambda m: f" to the {m[1].upper()}"),
     (r"(?<=[A-Za-z0-9)])\^-(\d+)", lambda m: f" to the minus {cardinal(int(m[1]))}"),
-    (rf"(?<=\d) ?\* ?(?={NUMBER})", lambda m: " times "),
+    (rf"(?<=\d) ?\* ?(?={NUMBER}|[A-Za-z]\b)", lambda m: " times "),
     (r"\b(mc|ab|xy|ac)\b(?=\^|$| [=+])|(?<=[=+] )(mc|ab|xy|ac|mx|ax|bx|cx)\b(?=\^|$| [=+])",
      lambda m: " ".join(m[0].upper())),
     (r"(?<![\w.,])(\d+)([xyznkmabtnr])(?= ?[-+=*/^<>≤≥] ?[\w(.-])", lambda m: f"{m[1]} {m[2].upper()}"),

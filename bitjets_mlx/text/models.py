@@ -59,6 +59,8 @@ RULES = (
      lambda m: f"{m[1]}{STREETS[m[2]]} {_DIRECTIONS[m[3]]}"),
     (rf"\b([1-9]\d{{2}})([A-Z]) (?=(?:[A-Z][a-z]+ ){{1,3}}(?:{any_of(STREETS)}|Street|Road|Avenue|Lane)\b)",
      lambda m: f"{pairs(m[1])} {m[2]} "),
+    (rf"(?<=\d )([NSEW])\.? (?=(?:\d+(?:st|nd|rd|th)|[A-Z][a-z]+) (?:{any_of(STREETS)}|Street|Avenue)\b)",
+     lambda m: f"{_DIRECTIONS[m[1]]} "),
     (r"\b([A-Z][a-z]{2,}) (\d{5})(?=[.,;]?\s*$|[.,;]\s)", _zip_code),
 )  # fmt: skip
 

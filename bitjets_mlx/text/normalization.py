@@ -50,9 +50,9 @@ _RULES = (  # in this order
     Rules(models.NOTES, r"\b[A-G]b |[O0]-[O0]"),
     Rules(maths.LETTERS, r"[*^=+]"),
     Rules(figures.LETTER_RANGES, r"[A-Za-z][–-][A-Za-z]"),
-    Rules(figures.NAME_RANGES, r"[a-z.] ?[-–—]"),
+    Rules(figures.NAME_RANGES, r"[a-z.\d] ?[-–—]"),
     Rules(weekdays.RULES, r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)(?:s|r|rs)?\b"),
-    Rules(figures.SEPARATORS, r"\d[' ,.x]\w"),
+    Rules(figures.SEPARATORS, r"\d[' ,.x]\w|\d/-|\d / "),
     Rules(figures.POSSESSIVES, r"\ds|\d's"),
     Rules(models.RULES, _DIGIT),
     Rules(figures.RANGES, r"[-–—~].?['$£€.]?\d|\d-[a-z]|\d+s [-–—]"),
@@ -151,7 +151,7 @@ def _hide_lexicon_words(text: Traced, lexicon: Iterable[str], protected: Protect
         text.sub(_CHUNK, chunk)
 
 
-def _read(original: str, start: int, lexicon: Iterable[str]) -> tuple[Reading, list[str]]:
+def _read(original: str, start: int, lexicon: Iterable[str], emoji: bool) -> tuple[Reading, list[str]]:
     """One stretch of text through all rules, and the characters that were left out; `start` is its place."""
     protected = Protected()
     text = Traced(markup.without_invisible(original), [(start + i, start + i + 1) for i in range(len(original))])
@@ -162,7 +162,7 @@ def _read(original: str, start: int, lexicon: Iterable[str]) -> tuple[Reading, l
     text.apply(markup.MARKDOWN, markup=True)
     text.apply(_SPACES)
     _hide_lexicon_words(text, lexicon, protected)
-    left_out += spell_in_ascii(text)
+    left_out += spell_in_ascii(text, emoji)
     for rules in _RULES:
         text.apply(rules)
     letters.read_capitals(text)
@@ -188,13 +188,13 @@ def _stretches(text: str) -> Iterator[Sentence]:
         yield held
 
 
-def read(text: str, lexicon: Iterable[str] = ()) -> list[Reading]:
+def read(text: str, lexicon: Iterable[str] = (), emoji: bool = False) -> list[Reading]:
     """`text` through all rules, stretch by stretch. Raises BitjetsError where nothing can be spoken."""
     readings: list[Reading] = []
     left_out: list[str] = []
     end = 0
     for stretch in _stretches(text):
-        reading, unspeakable = _read(stretch, stretch.start, lexicon)
+        reading, unspeakable = _read(stretch, stretch.start, lexicon, emoji)
         left_out += unspeakable
         if not _WORD.search(reading.words):
             continue
@@ -210,14 +210,14 @@ def read(text: str, lexicon: Iterable[str] = ()) -> list[Reading]:
     return readings
 
 
-def normalize(text: str) -> Normalized:
+def normalize(text: str, emoji: bool = False) -> Normalized:
     """The words to be spoken, and their punctuation: "Dr. Lee paid $5." -> "Doctor Lee paid five dollars."
 
     A capital letter that stands alone ("F B I") is the letter's name; {HH AH0 L OW1} stays as it is. The result is a
     string whose `spans` give, for every word of it, the place in `text` that it was read from: `Span(word, start,
-    end)`, in order. Warns of characters that cannot be spoken and leaves them out. Raises BitjetsError where nothing
-    is left to speak.
+    end)`, in order. With `emoji`, pictures are spoken by their names ("grinning face"). Warns of characters that
+    cannot be spoken and leaves them out. Raises BitjetsError where nothing is left to speak.
     """
-    readings = read(text)
+    readings = read(text, emoji=emoji)
     words = " ".join(reading.protected.reveal(reading.words) for reading in readings)
     return Normalized(words, (r.span(m[0], m.start()) for r in readings for m in _WORD.finditer(r.words)))

@@ -205,6 +205,7 @@ MEASURES = (
     (rf"(?<![\w])-(?={_CURRENCY}\.?\d)", lambda m: "minus "),
     (rf"(?<![A-Za-z]){_CURRENCY} ?(-?)({NUMBER})(?:{_SCALE})?", _money),
     (rf"(?<![\w.,])({NUMBER})(?:{_SCALE})? ?{_CODE}(?!\w)", _money_after),
+    (rf"(?<![\w.,])({NUMBER}) Rs\b\.?", lambda m: money(m[1], CURRENCY_CODES["Rs"])),
     (rf"(?<![\w.])({any_of(code for code in CURRENCY_CODES if code[0].isalpha())})\.?"
      rf" ?({NUMBER})(?![\d,]*-\d)(?:{_SCALE})?(?![\w%])",
      _code_before),
@@ -246,6 +247,8 @@ MEASURES = (
      lambda m: f"{decimal(m[1])} inch "),
     (rf"(?<![\w.,])({NUMBER})' ?[x×] ?({NUMBER})(?:'|(?!\w))",
      lambda m: f"{decimal(m[1])} foot by {decimal(m[2])} foot"),
+    (rf"(?<![\w.,])({NUMBER}) in\.? ?([x×]|by) ?({NUMBER}) in\b",
+     lambda m: f"{decimal(m[1])} inches by {decimal(m[3])} inches"),
     (r"(?<=\d)( ?(?:ft|feet|foot)\.?,? \d{1,2}) in\b\.?(?! \d)",
      lambda m: f"{m[1]} {'inch' if m[1].endswith(' 1') else 'inches'}"),
     (rf"(?<![\w.,/])({NUMBER}|(?:\d+ )?\d+/\d+) in(?:\. ?(?=of |wide|tall|high|long|deep|thick|in |x |by |pan|pipe)"
