@@ -316,7 +316,7 @@ def test_resuming_on_other_data_is_refused_and_on_moved_data_is_not(data: Prepar
 
 def test_a_damaged_run_says_so(data: PreparedData, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(BitjetsError, match="the run is damaged"):
+    with pytest.raises(BitjetsError, match="cannot be read as JSON"):
         load_run_config(tmp_path)
     begin_run(tmp_path, data, "acoustic")
     values = json.loads((tmp_path / "config.json").read_text())
