@@ -10,3 +10,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with 2, as argparse does."""
         self.exit(2, f"error: {message} (--help lists the options)\n")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as an argument's type."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value

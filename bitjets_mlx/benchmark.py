@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bitjets_mlx.arguments import positive
 from bitjets_mlx.errors import BitjetsError, run_command
 from bitjets_mlx.files import atomic_write_bytes
 
@@ -113,33 +114,26 @@ def _parser() -> argparse.ArgumentParser:
     voice.add_argument("--speaker", help="(the voice's first)")
     voice.add_argument("--hifigan", type=Path, metavar="FOLDER", help="also speak with this HiFi-GAN, a vocoder folder")
     voice.add_argument("--piper", type=Path, metavar="FILE", help="a voice of Piper, VOICE.onnx beside VOICE.onnx.json")
-    voice.add_argument("--repeat", type=_positive, default=3, help="times that every text is spoken in a process (3)")
+    voice.add_argument("--repeat", type=positive, default=3, help="times that every text is spoken in a process (3)")
     train = commands.add_parser("train", help="training the acoustic model, beside PyTorch")
     train.add_argument("--data", type=Path, metavar="PREPARED", help="what `prepare` wrote; without it, made-up clips")
-    train.add_argument("--batch-size", type=_positive, default=8, help="clips an update (8)")
-    train.add_argument("--updates", type=_positive, default=10, help="updates of each in a round (10)")
+    train.add_argument("--batch-size", type=positive, default=8, help="clips an update (8)")
+    train.add_argument("--updates", type=positive, default=10, help="updates of each in a round (10)")
     quality = commands.add_parser("quality", help="what judges say of voices, beside what else is installed")
     quality.add_argument("--voice", action="append", metavar="NAME|FOLDER", help="may be repeated (duo)")
     quality.add_argument("--texts", type=Path, metavar="FILE", help="sentences, as for evaluate (24 of our own)")
     quality.add_argument("--kokoro", action="append", default=[], metavar="VOICE", help="of Kokoro; may be repeated")
     quality.add_argument("--styles", type=Path, metavar="DIR", help="folder of Kokoro's voices, <voice>.bin")
     quality.add_argument("--output", type=Path, metavar="DIR", help="keep DIR/<system>/<id>.wav")
-    quality.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="processes that judge")
+    quality.add_argument("--workers", type=positive, default=os.cpu_count() or 1, help="processes that judge")
     for command in (cost, voice):
         command.add_argument("--voice", default=VOICE, metavar="NAME|FOLDER", help="a voice (duo)")
     for command in (voice, train):
-        command.add_argument("--rounds", type=_positive, default=3, help="fresh processes of each contender (3)")
+        command.add_argument("--rounds", type=positive, default=3, help="fresh processes of each contender (3)")
         command.add_argument("--plot", type=Path, metavar="PNG", help="draw what was measured")
     for command in (kernels, voice, train, quality):
         command.add_argument("--json", type=Path, metavar="FILE", help="save what was measured")
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 if __name__ == "__main__":

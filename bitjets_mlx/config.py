@@ -241,11 +241,15 @@ class DiscriminatorConfig(Checked):
     band_sizes: Sizes = (512, 1024, 2048)
     bands: Size = 8
     band_channels: Size = 64
-    spectrogram_sizes: Sizes = ()
-    spectrogram_channels: Size = 16
     periods: Sizes = (2, 3, 5, 7, 11)
     period_channels: Sizes = (8, 32, 64, 128)
     scales: Layers = 0
+
+    @classmethod
+    def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Older versions stored that there were no discriminators of another kind."""
+        old = {"spectrogram_sizes", "spectrogram_channels"} if not values.get("spectrogram_sizes") else set()
+        return {name: value for name, value in values.items() if name not in old}
 
 
 def hifigan_discriminators() -> DiscriminatorConfig:

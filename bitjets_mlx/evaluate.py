@@ -26,6 +26,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bitjets_mlx.arguments import positive
 from bitjets_mlx.errors import BitjetsError, run_command
 
 
@@ -58,20 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--texts", type=Path, metavar="FILE", help="sentences to speak, in place of recordings")
     parser.add_argument("--speaker", action="append", metavar="NAME", help="may be repeated (all that there are)")
     parser.add_argument("--split", choices=("train", "validation", "all"), default="validation")
-    parser.add_argument("--limit", type=_positive, metavar="N", help="at most N sentences of each speaker")
+    parser.add_argument("--limit", type=positive, metavar="N", help="at most N sentences of each speaker")
     parser.add_argument("--output", type=Path, metavar="DIR", help="keep DIR/<speaker>/<id>.wav and <id>.copy.wav")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there")
     parser.add_argument(
-        "--workers", type=_positive, default=os.cpu_count() or 1, help="processes that measure (one per core)"
+        "--workers", type=positive, default=os.cpu_count() or 1, help="processes that measure (one per core)"
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def test_energy_is_the_norm_of_the_magnitude_frame() -> None:
 @pytest.mark.parametrize(("n_fft", "hop"), [(1024, 256), (512, 128)])
 def test_istft_inverts_stft(n_fft: int, hop: int) -> None:
     audio = speechlike(3, samples=hop * 40)
-    back = spectrogram.istft(spectrogram.stft(mx.array(audio), n_fft, hop), hop)
+    back = spectrogram.istft_parts(*spectrogram.stft_parts(mx.array(audio), n_fft, hop), hop)
     assert back.shape == audio.shape
     np.testing.assert_allclose(np.array(back), audio, atol=2e-6)
 

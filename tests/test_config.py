@@ -109,3 +109,10 @@ def test_the_shipped_configs_are_as_this_version_writes_them(tmp_path: Path) -> 
     for folder in sorted((Path(__file__).resolve().parents[1] / "weights").iterdir()):
         write_config(tmp_path, read_config(folder))
         assert (tmp_path / "config.json").read_text() == (folder / "config.json").read_text(), folder.name
+
+
+def test_discriminators_of_older_versions_had_another_kind_that_none_used() -> None:
+    values = to_json(DiscriminatorConfig()) | {"spectrogram_sizes": [], "spectrogram_channels": 16}
+    assert from_json(DiscriminatorConfig, values) == DiscriminatorConfig()
+    with pytest.raises(BitjetsError, match="spectrogram_sizes"):
+        from_json(DiscriminatorConfig, values | {"spectrogram_sizes": [512]})

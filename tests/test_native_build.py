@@ -203,7 +203,7 @@ def test_a_full_disk_is_an_error_with_a_reason(cache: Path, monkeypatch: pytest.
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(build, "_flush", full)
+    monkeypatch.setattr(build, "sync_to_disk", full)
     with pytest.raises(build.BuildError, match="No space left"):
         answer()
     assert not libraries(cache)

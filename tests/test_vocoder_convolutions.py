@@ -56,13 +56,6 @@ def test_grouped_conv1d(stride: int, groups: int) -> None:
     )
 
 
-@pytest.mark.parametrize("bands", [17, 18])
-@pytest.mark.parametrize(("stride", "size"), [(2, 9), (1, 3)])
-def test_conv2d_over_frequency(bands: int, stride: int, size: int) -> None:
-    x, weight = normal(1, 2, 5, bands, 3), normal(2, 4, 3, size, 3)
-    agree(c.conv2d_over_frequency_matmul, c.conv2d_over_frequency_plain, x, weight, stride)
-
-
 @pytest.mark.parametrize("samples", [61, 64])
 @pytest.mark.parametrize("dilation", [1, 3, 12])
 @pytest.mark.parametrize(("channels", "size"), [(8, 3), (8, 11), (16, 7), (16, 17), (24, 11)])

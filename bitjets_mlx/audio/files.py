@@ -7,7 +7,6 @@ import io
 import math
 import struct
 import warnings
-import wave
 from functools import lru_cache
 from pathlib import Path
 
@@ -151,9 +150,5 @@ def write_wav(path: str | Path, audio: np.ndarray, sample_rate: int = SAMPLE_RAT
         warnings.warn(f"{path}: turned down by {20 * math.log10(peak):.1f} dB so that it does not clip", stacklevel=2)
         audio = audio / peak
     memory = io.BytesIO()
-    with wave.open(memory, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes(np.round(audio * 32767.0).astype("<i2").tobytes())
+    soundfile.write(memory, np.round(audio * 32767.0).astype(np.int16), sample_rate, "PCM_16", format="WAV")
     atomic_write_bytes(path, memory.getvalue())

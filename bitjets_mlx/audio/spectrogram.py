@@ -123,12 +123,6 @@ def stft_parts(audio: mx.array, n_fft: int = N_FFT, hop: int = HOP) -> tuple[mx.
     return real_fft(frame(audio, n_fft, hop) * mx.array(_hann(n_fft)))
 
 
-def stft(audio: mx.array, n_fft: int = N_FFT, hop: int = HOP) -> mx.array:
-    """Complex STFT: (B, S) -> (B, S // hop, n_fft / 2 + 1)."""
-    real, imaginary = stft_parts(audio, n_fft, hop)
-    return as_complex(real, imaginary)
-
-
 def istft_parts(real: mx.array, imaginary: mx.array, hop: int = HOP) -> mx.array:
     """Inverse of `stft_parts` by windowed overlap-add: 2 x (B, T, n_fft / 2 + 1) -> (B, T * hop).
 
@@ -140,11 +134,6 @@ def istft_parts(real: mx.array, imaginary: mx.array, hop: int = HOP) -> mx.array
     sound = overlap_add(inverse_real_fft(real, imaginary) * mx.array(_hann(n_fft)))  # (B, (T - 1) hop + n_fft)
     weight = overlap_add(mx.broadcast_to(mx.array(_hann(n_fft) ** 2), (1, count, n_fft)))
     return (sound / mx.maximum(weight, 1e-8))[:, pad : pad + count * hop]  # (B, T * hop)
-
-
-def istft(spectrum: mx.array, hop: int = HOP) -> mx.array:
-    """Inverse of `stft`: complex (B, T, n_fft / 2 + 1) -> (B, T * hop)."""
-    return istft_parts(mx.real(spectrum), mx.imag(spectrum), hop)
 
 
 def magnitude(audio: mx.array, n_fft: int = N_FFT, hop: int = HOP) -> mx.array:

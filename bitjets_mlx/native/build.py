@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bitjets_mlx.files import sync_to_disk
 from bitjets_mlx.native.processor import cpu_flags
 
 SECONDS = 120  # that a compiler may take; it needs about three
@@ -116,18 +117,10 @@ def _is_own_file(path: Path) -> bool:
 def _kept(built: Path, target: Path) -> Path:
     """Move a library to its place in the cache, with everything on the disk before its name is."""
     built.chmod(0o600)
-    _flush(built)
+    sync_to_disk(built)
     built.replace(target)
-    _flush(target.parent)
+    sync_to_disk(target.parent)
     return target
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # -- compiler ------------------------------------------------------------------------------------------------------

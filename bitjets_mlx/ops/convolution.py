@@ -108,29 +108,6 @@ def grouped_conv1d(x: mx.array, weight: mx.array, stride: int, padding: int, gro
     return form(x, weight, stride, padding, groups)
 
 
-def conv2d_over_frequency_plain(x: mx.array, weight: mx.array, stride: int) -> mx.array:
-    """MLX's own 2-D convolution, same-padded: (B, T, F, I), (O, 3, K, I) -> (B, T, ceil(F / stride), O)."""
-    return mx.conv2d(x, weight, stride=(1, stride), padding=(1, weight.shape[2] // 2))
-
-
-def conv2d_over_frequency_matmul(x: mx.array, weight: mx.array, stride: int) -> mx.array:
-    """The same with only frequency unfolded: one matrix product for all three time taps, then shifted sums."""
-    outputs, times, size, inputs = weight.shape
-    batch, frames, bands, _ = x.shape
-    kernels = weight.transpose(1, 0, 2, 3).reshape(times * outputs, size, inputs)  # (3*O, K, I)
-    y = conv1d_matmul(x.reshape(batch * frames, bands, inputs), kernels, stride, size // 2)
-    y = y.reshape(batch, frames, -1, times * outputs)  # (B, T, F', 3*O)
-    y = mx.pad(y, [(0, 0), (1, 1), (0, 0), (0, 0)])
-    parts = [y[:, k : k + frames, :, k * outputs : (k + 1) * outputs] for k in range(times)]
-    return parts[0] + parts[1] + parts[2]  # (B, T, F', O)
-
-
-def conv2d_over_frequency(x: mx.array, weight: mx.array, stride: int) -> mx.array:
-    """3 time taps, strided in frequency, in the device's faster form: (B, T, F, I) -> (B, T, ceil(F / stride), O)."""
-    form = conv2d_over_frequency_matmul if loader.on_cpu() else conv2d_over_frequency_plain
-    return form(x, weight, stride)
-
-
 def same_conv1d_plain(x: mx.array, weight: mx.array, dilation: int = 1) -> mx.array:
     """MLX's own convolution, zero-padded to the same length: (B, S, I), (O, K, I) -> (B, S, O); K is odd."""
     return mx.conv1d(x, weight, padding=dilation * (weight.shape[1] // 2), dilation=dilation)

@@ -8,8 +8,6 @@ from re import Match
 from bitjets_mlx.text.provenance import Traced
 from bitjets_mlx.text.scripts import CYRILLIC, GREEK
 
-PHONEMES_IN_TEXT = re.compile(r"\{([^{}]*)\}")
-
 # What an accent-stripping decomposition does not give. Spaces matter: " - " is a dash, "-" joins words.
 _TABLE = str.maketrans({
     "‘": "'", "’": "'", "‚": ",", "‛": "'", "′": "'", "ʼ": "'", "´": "'", "`": "'",

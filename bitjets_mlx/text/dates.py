@@ -28,7 +28,6 @@ WEEKDAY = (
     r"(?:Mon(?:day)?|Tue(?:s(?:day)?)?|Wed(?:s|nesday)?|Thu(?:rs?(?:day)?)?|Fri(?:day)?|Sat(?:urday)?|Sun(?:day)?)"
 )
 _BEFORE_DATE = r"(?:[Ww]eek of|[Oo]n|[Bb]y|[Uu]ntil|[Ss]ince|[Bb]efore|[Aa]fter|[Dd]ated|[Dd]ue)"
-_PERIODS = r"(?:[Tt]he|[Ee]arly|[Ll]ate|[Mm]id|[Ee]arlier|[Ll]ater|[Hh]er|[Hh]is|[Mm]y|[Tt]heir|[Oo]ur|[Yy]our|[Ii]ts)"
 _BOOKS = (
     r"(?:Genesis|Exodus|Leviticus|Deuteronomy|Joshua|Judges|Samuel|Kings|Chronicles|Job|Psalms?|Proverbs|Isaiah"
     r"|Jeremiah|Ezekiel|Daniel|Hosea|Micah|Matthew|Mark|Luke|John|Acts|Romans|Corinthians|Galatians|Ephesians"

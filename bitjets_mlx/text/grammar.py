@@ -38,7 +38,6 @@ BE = words(
 )
 HAVE = words("have has had having haven't hasn't hadn't i've you've we've they've who've")
 SUBJECTS = words("i we they he she who")
-OBJECTS = words("me him them us it you himself herself itself themselves myself yourself ourselves everyone everything")
 CAUSATIVES = words("let lets make makes made making help helps helped see saw hear heard watch watched have had")
 CONJUNCTIONS = words("and or but nor")
 # What begins the object of a verb, and seldom follows a noun.

@@ -12,7 +12,6 @@ _INVISIBLE = (
     ("<!doctype", ">"), ("<![cdata[", ""),
 )  # fmt: skip
 _OPENING = re.compile(any_of(opening for opening, _ in _INVISIBLE), re.IGNORECASE)
-_TEMPLATE = re.compile(r"\{%-?.{0,200}?%\}|\{#.{0,200}?#\}")
 
 _BLOCKS = words(
     """
@@ -29,7 +28,6 @@ _INLINE = words(
     speak voice prosody break emphasis phoneme
     """
 )
-_NUMBERED = r"[ \t]*(?:\d{1,2}|[a-hA-H])[.)][ \t]"
 _RULER = re.compile(r"([-=_*~#+|:─━═—–])[ \t]*\1[ \t]*\1")
 _TAG = r"</?([A-Za-z][A-Za-z0-9:-]*)(\s[^<>]*)?/?>"
 

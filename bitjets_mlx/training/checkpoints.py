@@ -6,7 +6,6 @@ with the sha256 of each. A run that was killed at any moment resumes from the ne
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import warnings
@@ -16,11 +15,12 @@ from typing import Annotated, Any
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_unflatten
 
 from bitjets_mlx.checked import Range, from_json, to_json
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.files import atomic_write_bytes, read_json
+from bitjets_mlx.files import atomic_write_bytes, read_json, sync_to_disk
+from bitjets_mlx.voice.arrays import named_arrays
 from bitjets_mlx.voice.weights_file import read_weights, write_weights
 
 KEEP = 2
@@ -50,7 +50,7 @@ def save_checkpoint(run: Path, update: int, parts: dict[str, Any]) -> Path:
         if folder.exists():  # damaged, or it would have been resumed from
             shutil.rmtree(folder)
         scratch.rename(folder)
-        _sync_folder(folder.parent)
+        sync_to_disk(folder.parent)
     except OSError as error:
         raise BitjetsError(
             f"the checkpoint of update {update} could not be written to {folder.parent} ({error.strerror or error}): "
@@ -67,9 +67,9 @@ def _write(scratch: Path, update: int, parts: dict[str, Any]) -> None:
     hashes = {}
     for name, tree in parts.items():
         path = scratch / f"{name}.safetensors"
-        hashes[path.name] = write_weights(path, {key: np.array(leaf) for key, leaf in _flat(tree).items()})
+        hashes[path.name] = write_weights(path, {key: np.array(leaf) for key, leaf in named_arrays(tree).items()})
     atomic_write_bytes(scratch / "meta.json", json.dumps(to_json(Meta(update, hashes)), indent=1).encode())
-    _sync_folder(scratch)
+    sync_to_disk(scratch)
 
 
 def newest_checkpoint(run: Path) -> Path | None:
@@ -107,16 +107,3 @@ def _is_whole(folder: Path) -> bool:
         )
     except (OSError, BitjetsError):
         return False
-
-
-def _flat(tree: Any) -> dict[str, mx.array]:
-    flat: Any = tree_flatten(tree)
-    return dict(flat)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,6 +16,7 @@ from typing import Any
 import mlx.core as mx
 from tqdm import tqdm
 
+from bitjets_mlx.data.progress import interval
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.files import atomic_write_bytes
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint, save_checkpoint
@@ -25,7 +26,6 @@ from bitjets_mlx.training.trainer import Line, Trainer
 
 CACHE_LIMIT = 2 << 30  # bytes that MLX may keep for reuse; unbounded it grows with every new shape
 LOSSES_SHOWN = 8
-QUIET_SECONDS = 30.0  # between lines of progress where the output is not a terminal
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def train(
         return
     _cut_log(run, start)
     averages = Averages()
-    with _progress(start, config.updates) as bar:
+    with tqdm(initial=start, total=config.updates, unit="update", mininterval=interval(), dynamic_ncols=True) as bar:
         for number in range(start, config.updates):
             averages.add(_guarded(stage, number))
             done = number + 1
@@ -72,11 +72,6 @@ def train(
                 averages = Averages()
             if _due(done, config.save_every, config):
                 save_checkpoint(run, done, stage.parts())
-
-
-def _progress(start: int, updates: int) -> "tqdm[Any]":
-    interval = 0.1 if sys.stderr.isatty() else QUIET_SECONDS
-    return tqdm(initial=start, total=updates, unit="update", mininterval=interval, dynamic_ncols=True)
 
 
 def _show(bar: "tqdm[Any]", averages: "Averages") -> None:

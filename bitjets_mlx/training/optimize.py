@@ -1,16 +1,16 @@
 """AdamW with an outside schedule, gradient clipping and a moving average of the weights, as one function."""
 
 import math
-from typing import Any, cast
+from typing import cast
 
 import mlx.core as mx
 import mlx.optimizers as optim
 import numpy as np
-from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from mlx.utils import tree_map, tree_unflatten
 
 from bitjets_mlx.ops.adamw import Scalars, adamw, norm
+from bitjets_mlx.voice.arrays import Tree, named_arrays
 
-Tree = Any
 ENDS = ("", "", ".m", ".v", "")  # of the names of parameter, gradient, moments, EMA
 EMA_WARM_UP = 20.0
 SMALL = 16384  # elements
@@ -23,7 +23,7 @@ def tree_add(first: Tree, second: Tree) -> Tree:
 
 def leaves(tree: Tree) -> list[tuple[str, mx.array]]:
     """(dotted name, array) of every leaf, by name: a tree read from a file has another order than the one saved."""
-    return sorted(cast(list[tuple[str, mx.array]], tree_flatten(tree)), key=lambda leaf: leaf[0])
+    return sorted(named_arrays(tree).items())
 
 
 def scalar(value: mx.array) -> float:

@@ -2,11 +2,9 @@
 
 The small default is built for a CPU, of matrix products: three spectrogram discriminators that cut the complex STFT
 into frequency bands (a cheap relative of UnivNet's, Jang et al. 2021, section 2.2) and five of HiFi-GAN's period
-discriminators (Kong et al. 2020, section 2.3). Also 2-D convolutions over the spectrogram, as in EnCodec, and
-HiFi-GAN's full-size set. Plain weights: no weight normalization.
+discriminators (Kong et al. 2020, section 2.3). Also HiFi-GAN's full-size set. Plain weights: no weight normalization.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -15,21 +13,10 @@ import mlx.nn as nn
 
 from bitjets_mlx.audio.spectrogram import stft_parts
 from bitjets_mlx.config import DiscriminatorConfig
-from bitjets_mlx.ops.convolution import conv1d, conv2d_over_frequency, grouped_conv1d
+from bitjets_mlx.ops.convolution import conv1d, grouped_conv1d
+from bitjets_mlx.vocoder.hifigan import SLOPE, leaky_relu, uniform_weight
 
 Judgement = tuple[mx.array, list[mx.array]]  # scores, and the output of every layer (the scores among them)
-SLOPE = 0.1
-
-
-def leaky_relu(x: mx.array, slope: float = SLOPE) -> mx.array:
-    """max(x, slope x), for slopes below 1."""
-    return mx.maximum(x, slope * x)
-
-
-def uniform_weight(shape: Sequence[int]) -> mx.array:
-    """PyTorch's default for a convolution: uniform within 1 / sqrt(inputs x taps). Shape (O, K..., I)."""
-    bound = 1.0 / math.sqrt(math.prod(shape[1:]))
-    return mx.random.uniform(-bound, bound, tuple(shape))
 
 
 class Convolution(nn.Module):
@@ -39,7 +26,7 @@ class Convolution(nn.Module):
         self, inputs: int, outputs: int, size: int, stride: int = 1, padding: int = 0, groups: int = 1
     ) -> None:
         super().__init__()
-        self.weight = uniform_weight((outputs, size, inputs // groups))
+        self.weight = uniform_weight((outputs, size, inputs // groups), inputs // groups * size)
         self.bias = mx.zeros((outputs,))
         self._stride, self._padding, self._groups = stride, padding, groups
 
@@ -50,43 +37,12 @@ class Convolution(nn.Module):
         return grouped_conv1d(x, self.weight, self._stride, self._padding, self._groups) + self.bias
 
 
-class FrequencyConvolution(nn.Module):
-    """Weight (O, 3, K, I) and bias of a convolution over time (stride 1) and frequency."""
-
-    def __init__(self, inputs: int, outputs: int, size: int, stride: int) -> None:
-        super().__init__()
-        self.weight = uniform_weight((outputs, 3, size, inputs))
-        self.bias = mx.zeros((outputs,))
-        self._stride = stride
-
-    def __call__(self, x: mx.array) -> mx.array:
-        """(B, T, F, I) -> (B, T, ceil(F / stride), O)."""
-        return conv2d_over_frequency(x, self.weight, self._stride) + self.bias
-
-
-class SpectrogramDiscriminator(nn.Module):
-    """2-D convolutions over the complex STFT at one resolution."""
-
-    def __init__(self, n_fft: int, hop: int, channels: int) -> None:
-        super().__init__()
-        self._n_fft, self._hop = n_fft, hop
-        self.layers = [FrequencyConvolution(2 if i == 0 else channels, channels, 9, 2) for i in range(4)]
-        self.layers.append(FrequencyConvolution(channels, channels, 3, 1))
-        self.score = FrequencyConvolution(channels, 1, 3, 1)
-
-    def __call__(self, audio: mx.array) -> Judgement:
-        """(B, S) -> scores (B, T, F) and features."""
-        x = mx.stack(list(stft_parts(audio, self._n_fft, self._hop)), axis=-1)  # (B, T, F, 2)
-        return _judge(x, self.layers, self.score)
-
-
 class BandConvolution(nn.Module):
     """A convolution along time with its own weights for each of G frequency bands: (G, K * I, O)."""
 
     def __init__(self, bands: int, inputs: int, outputs: int, size: int = 3) -> None:
         super().__init__()
-        bound = 1.0 / math.sqrt(inputs * size)
-        self.weight = mx.random.uniform(-bound, bound, (bands, size * inputs, outputs))
+        self.weight = uniform_weight((bands, size * inputs, outputs), inputs * size)
         self.bias = mx.zeros((bands, 1, outputs))
         self._size = size
 
@@ -176,7 +132,7 @@ def _halve(x: mx.array) -> mx.array:
 def _judge(x: mx.array, layers: Sequence[nn.Module], score: nn.Module) -> Judgement:
     features = []
     for layer in layers:
-        x = leaky_relu(layer(x))
+        x = leaky_relu(layer(x), SLOPE)
         features.append(x)
     x = score(x)
     return x, [*features, x]
@@ -188,10 +144,8 @@ class Discriminators(nn.Module):
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         self.members: list[nn.Module] = [
-            SpectrogramDiscriminator(n_fft, n_fft // 4, config.spectrogram_channels)
-            for n_fft in config.spectrogram_sizes
+            BandDiscriminator(n_fft, config.bands, config.band_channels) for n_fft in config.band_sizes
         ]
-        self.members += [BandDiscriminator(n_fft, config.bands, config.band_channels) for n_fft in config.band_sizes]
         self.members += [PeriodDiscriminator(period, config.period_channels) for period in config.periods]
         self.members += [ScaleDiscriminator(halvings) for halvings in range(config.scales)]
 
