@@ -25,6 +25,7 @@ from bitjets_mlx.errors import BitjetsError, complain, run_command, say
 
 if TYPE_CHECKING:  # imported when needed: --help and mistakes in the arguments are answered at once
     from bitjets_mlx.audio.sound_writer import SoundWriter
+    from bitjets_mlx.text.spoken import Phonemes
     from bitjets_mlx.voice import Prediction, Style, Voice
     from bitjets_mlx.voice.families import Lexicon
 
@@ -41,7 +42,8 @@ class Job:
     """What to speak into which file. pauses: seconds behind each sentence, None as its punctuation asks for."""
 
     path: Path
-    sentences: Sequence[Sequence[str]]
+    text: str
+    sentences: "Sequence[Phonemes]"
     pauses: Sequence[float | None]
 
 
@@ -86,18 +88,27 @@ def _speak(
     voice: "Voice", job: Job, arguments: argparse.Namespace, style: "Style", tell: Callable[[str], None]
 ) -> "list[Prediction]":
     """Speak into one file, sentence by sentence; returns the first half minute of predictions if they are wanted."""
-    kept, kept_seconds = [], 0.0
+    from bitjets_mlx.voice.timing import Timeline
+
+    kept, kept_seconds, timeline = [], 0.0, Timeline(job.text, voice.sample_rate)
     began = time.perf_counter()
     with _opened(job.path, voice.sample_rate, arguments.raw) as writer:
         spoken = voice.utterances(job.sentences, arguments.speaker, style, job.pauses)
-        for prediction, samples in _with_bar(spoken, len(job.sentences)):
+        for sentence, (prediction, samples) in zip(job.sentences, _with_bar(spoken, len(job.sentences)), strict=True):
             writer.write(samples)
+            if arguments.timestamps:
+                timeline.add(sentence, prediction, len(samples))
             if arguments.plot and kept_seconds < PLOTTED_SECONDS:
                 kept.append(prediction)
                 kept_seconds += len(samples) / voice.sample_rate
     took, seconds = time.perf_counter() - began, writer.samples / voice.sample_rate
     where = "standard output" if str(job.path) == PIPE else job.path.resolve()
     tell(f"{where}: {seconds:.2f} s of speech in {took:.2f} s (real-time factor {took / seconds:.3f})")
+    if arguments.timestamps:
+        from bitjets_mlx.voice import write_timing
+
+        write_timing(arguments.timestamps, timeline.finished())
+        tell(f"{Path(arguments.timestamps).resolve()}: when each word is heard")
     return kept
 
 
@@ -134,7 +145,13 @@ def _check(arguments: argparse.Namespace) -> None:
         if Path(arguments.plot).suffix.lower() != ".png":
             raise BitjetsError(f"--plot draws a PNG, and {arguments.plot} has another suffix: end it in .png.")
         check_file(Path(arguments.plot), [b"\x89PNG"], arguments.overwrite, inputs)
+    if arguments.timestamps:
+        from bitjets_mlx.voice.timing_files import check_timing
+
+        check_timing(Path(arguments.timestamps), arguments.overwrite, inputs)
     if arguments.batch:
+        if arguments.timestamps:
+            raise BitjetsError("--batch writes many files, and --timestamps one: leave one of them out.")
         if arguments.plot or arguments.output == PIPE or output.suffix:
             raise BitjetsError("--batch writes many files: give a folder as --output, and no --plot.")
         if output.exists() and not output.is_dir():
@@ -176,19 +193,21 @@ def _job(path: Path, text: str, arguments: argparse.Namespace, voice: "Voice", l
     """The sentences of a text and the pauses behind them."""
     if arguments.paragraph_pause is None:
         sentences = voice.sentences(text, lexicon)
-        return Job(path, sentences, [arguments.sentence_pause] * len(sentences))
+        return Job(path, text, sentences, [arguments.sentence_pause] * len(sentences))
     sentences, pauses, failure = [], [], None
-    for paragraph in PARAGRAPH.split(text):
+    ends = [match.end() for match in PARAGRAPH.finditer(text)]
+    for start, end in zip([0, *ends], [*ends, len(text)], strict=True):
+        paragraph = text[start:end]
         try:
             found = voice.sentences(paragraph, lexicon) if paragraph.strip() else []
         except BitjetsError as error:
             failure = failure or error
             continue
-        sentences += found
+        sentences += [sentence.moved(start) for sentence in found]
         pauses += [*[arguments.sentence_pause] * (len(found) - 1), arguments.paragraph_pause][: len(found)]
     if not sentences:
         raise failure or BitjetsError("there is no text to speak: give some words.")
-    return Job(path, sentences, pauses)
+    return Job(path, text, sentences, pauses)
 
 
 def _text(arguments: argparse.Namespace) -> str:
@@ -263,6 +282,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lexicon", metavar="FILE", help="pronunciations of your own, such as: hello HH AH0 L OW1")
     parser.add_argument("--play", action="store_true", help="play what was written")
     parser.add_argument("--plot", metavar="PNG", help="draw the mel spectrogram and pitch of the first half minute")
+    parser.add_argument(
+        "--timestamps", metavar="FILE", help="when each word is heard: .json, .srt, .vtt, .TextGrid or .lrc by suffix"
+    )
     parser.add_argument("--version", action="version", version=f"bitjets-mlx {__version__}")
     return parser
 

@@ -239,7 +239,7 @@ def write_converted(output: Path, converted: Converted) -> list[str]:
 def _spoken(voice: Voice, config: VoiceConfig) -> str:
     """Speak the sentence; a voice of another language its own first symbols."""
     try:
-        tokens = voice.sentences(SENTENCE)[0]
+        tokens: list[str] = voice.sentences(SENTENCE)[0]
         samples, what = voice.speak(phonemes=tokens), SENTENCE
     except BitjetsError as error:
         if "unknown symbol" not in str(error):

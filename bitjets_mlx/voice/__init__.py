@@ -3,5 +3,20 @@
 from bitjets_mlx.voice.frame_vocoder import FrameVocoder
 from bitjets_mlx.voice.prediction import Prediction, Style
 from bitjets_mlx.voice.speaking import Voice, load_vocoder, load_voice
+from bitjets_mlx.voice.timing import PhonemeTiming, SentenceTiming, TimedSpeech, Timing, WordTiming
+from bitjets_mlx.voice.timing_files import write_timing
 
-__all__ = ["FrameVocoder", "Prediction", "Style", "Voice", "load_vocoder", "load_voice"]
+__all__ = [
+    "FrameVocoder",
+    "PhonemeTiming",
+    "Prediction",
+    "SentenceTiming",
+    "Style",
+    "TimedSpeech",
+    "Timing",
+    "Voice",
+    "WordTiming",
+    "load_vocoder",
+    "load_voice",
+    "write_timing",
+]

@@ -19,9 +19,10 @@ from bitjets_mlx.audio.pitch import interpolate_f0
 from bitjets_mlx.config import Calibration, CharacterConfig, FeatureStatistics
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.native.blas import one_blas_thread
-from bitjets_mlx.text import phonemize, split_sentences
+from bitjets_mlx.text import phonemize_words, split_sentences
 from bitjets_mlx.text.characters import has_speech
 from bitjets_mlx.text.spelled import spell
+from bitjets_mlx.text.spoken import Phonemes
 from bitjets_mlx.text.symbols import GAP, PUNCTUATION, SYMBOLS
 from bitjets_mlx.vocoder.harmonic import HarmonicVocoder
 from bitjets_mlx.voice.frame_vocoder import FrameVocoder
@@ -59,18 +60,21 @@ class PhonemeFamily:
 
     # -- text ------------------------------------------------------------------------------------------------------
 
-    def symbols(self, text: str, lexicon: Lexicon | None = None) -> list[str]:
+    def symbols(self, text: str, lexicon: Lexicon | None = None) -> Phonemes:
         """What this model reads for a text that is spoken as one utterance."""
-        phonemes = phonemize(text, lexicon)
         # Gaps and punctuation that a converted voice has no symbol for are left out.
-        return [phoneme for phoneme in phonemes if phoneme in self.index or phoneme not in (GAP, *PUNCTUATION)]
+        phonemes = Phonemes.joined(phonemize_words(text, lexicon))
+        return phonemes.only(lambda symbol: symbol in self.index or symbol not in (GAP, *PUNCTUATION))
 
-    def sentences(self, text: str, lexicon: Lexicon | None = None) -> list[list[str]]:
-        """`symbols` of every sentence; one with nothing speakable is left out if another has something."""
+    def sentences(self, text: str, lexicon: Lexicon | None = None) -> list[Phonemes]:
+        """`symbols` of every sentence, whose words know their place in `text`.
+
+        One with nothing speakable is left out if another has something.
+        """
         sentences, failure = [], None
         for sentence in split_sentences(text, LONGEST_PIECE):
             try:
-                sentences.append(self.symbols(sentence, lexicon))
+                sentences.append(self.symbols(sentence, lexicon).moved(sentence.start))
             except BitjetsError as error:
                 if has_speech(sentence):  # a wrong {phoneme}: not to be passed over in silence
                     raise
@@ -193,7 +197,7 @@ class PhonemeFamily:
 class CharacterFamily(PhonemeFamily):
     """The character-level BitJETS: reads letters; its mel is as the checkpoint has it, and there is no F0."""
 
-    def symbols(self, text: str, lexicon: Lexicon | None = None) -> list[str]:
+    def symbols(self, text: str, lexicon: Lexicon | None = None) -> Phonemes:
         """The characters of a text."""
         if lexicon:
             raise BitjetsError("this voice reads characters and no phonemes: leave the lexicon out.")

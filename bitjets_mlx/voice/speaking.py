@@ -17,11 +17,13 @@ from bitjets_mlx.acoustic import AcousticModel
 from bitjets_mlx.audio.joins import finished_sentence, held_edges
 from bitjets_mlx.catalog import DEFAULT_VOICE, find_voice
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.text.spoken import Phonemes
 from bitjets_mlx.voice.families import Lexicon, family_of
 from bitjets_mlx.voice.folder import read_acoustic, read_vocoder
 from bitjets_mlx.voice.frame_vocoder import FrameVocoder
 from bitjets_mlx.voice.prediction import Prediction, Style
 from bitjets_mlx.voice.process import check_process
+from bitjets_mlx.voice.timing import TimedSpeech, Timeline
 from bitjets_mlx.voice.voice_config import VoiceConfig, read_config
 
 MOST_CACHED = 256 * 2**20  # bytes of buffers that a GPU keeps between sentences
@@ -71,8 +73,30 @@ class Voice:
         for _, samples in self.utterances(self.sentences(text, lexicon), speaker, style):
             yield samples
 
-    def sentences(self, text: str, lexicon: Lexicon | None = None) -> list[list[str]]:
-        """The symbols that this voice reads for every sentence of a text."""
+    def speak_with_timing(
+        self,
+        text: str,
+        speaker: str | None = None,
+        *,
+        speed: float = 1.0,
+        pitch: float = 0.0,
+        energy: float = 1.0,
+        seed: int = 0,
+        lexicon: Lexicon | None = None,
+    ) -> TimedSpeech:
+        """The samples of `speak`, and when each word and phoneme is heard, with its place in `text`.
+
+        `bitjets_mlx.voice.write_timing` writes the times as JSON, subtitles, TextGrid or lyrics.
+        """
+        style, sentences = Style(speed, pitch, energy, seed), self.sentences(text, lexicon)
+        timeline, pieces = Timeline(text, self.sample_rate), []
+        for phonemes, (predicted, samples) in zip(sentences, self.utterances(sentences, speaker, style), strict=True):
+            timeline.add(phonemes, predicted, len(samples))
+            pieces.append(samples)
+        return TimedSpeech(np.concatenate(pieces), timeline.finished())
+
+    def sentences(self, text: str, lexicon: Lexicon | None = None) -> list[Phonemes]:
+        """The symbols that this voice reads for every sentence of a text, with its words and their places."""
         return self._family.sentences(_text(text), lexicon)
 
     def utterances(
