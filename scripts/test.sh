@@ -4,7 +4,7 @@ set -u
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 . "$root/scripts/setup.sh"
 
-set_up requirements-speak.txt requirements.txt requirements-dev.txt
+set_up requirements-speak.txt requirements.txt requirements-serve.txt requirements-dev.txt
 cd "$root" || fail "$root cannot be entered."
 failed=0
 "$python" -m ruff check . || failed=1

@@ -31,6 +31,7 @@ def test_requirements_agree_with_the_package() -> None:
     assert required("requirements-speak.txt") == set(project["dependencies"])
     assert required("requirements.txt") == extras["train"] | extras["convert"]
     assert required("requirements-dev.txt") == extras["dev"]
+    assert required("requirements-serve.txt") == extras["serve"]
     assert required("requirements-quality.txt") == extras["quality"]
     assert "-r requirements-speak.txt" in (REPOSITORY / "requirements.txt").read_text().splitlines()
     heavy = {"librosa", "wandb", "matplotlib", "torch", "pyyaml"}

@@ -25,7 +25,7 @@ from bitjets_mlx import load_vocoder
 from bitjets_mlx.config import HIFIGAN_VERSIONS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-REQUIREMENTS = ("requirements-speak.txt", "requirements.txt", "requirements-dev.txt")
+REQUIREMENTS = ("requirements-speak.txt", "requirements.txt", "requirements-serve.txt", "requirements-dev.txt")
 SCRIPTS = ("setup.sh", "speak.sh", "test.sh", "train_hifigan.sh")
 BASH = shutil.which("bash") or "/bin/bash"
 
