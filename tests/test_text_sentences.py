@@ -33,7 +33,7 @@ def test_a_paragraph_ends_a_sentence_a_line_does_not() -> None:
     assert list(split_sentences("A title\n\nOne line\nand more.\n \nEnd")) == ["A title", "One line\nand more.", "End"]
 
 
-def test_a_piece_without_speech_stays_with_its_neighbour() -> None:
+def test_a_piece_without_speech_stays_with_its_neighbor() -> None:
     assert list(split_sentences("Hello. 😀! 你好。 Bye.")) == ["Hello. 😀! 你好。", "Bye."]
     assert list(split_sentences("... ! Hello.")) == ["... ! Hello."]
     assert list(split_sentences("😀")) == ["😀"]

@@ -1,4 +1,4 @@
-"""Text to phonemes: normalisation, pronunciation, homographs, symbols, sentences. Offline, numpy only."""
+"""Text to phonemes: normalization, pronunciation, homographs, symbols, sentences. Offline, numpy only."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -28,7 +28,7 @@ STREETS = {
     "Expy": "Expressway", "Fwy": "Freeway", "Cir": "Circle",
 }  # fmt: skip
 
-# Names that follow "Saint" even where a capitalised word stands before it ("Mount St. Helens", "Main St. John").
+# Names that follow "Saint" even where a capitalized word stands before it ("Mount St. Helens", "Main St. John").
 _SAINTS = listed(
     """
     John Paul Peter Louis Mary Helens Helena James George Petersburg Patrick Nicholas Andrew Andrews Francis Thomas

@@ -5,7 +5,7 @@ from re import Match
 
 from bitjets_mlx.text.words import words
 
-# Words that, capitalised after a period, begin a sentence rather than continue a name.
+# Words that, capitalized after a period, begin a sentence rather than continue a name.
 STARTERS = words(
     """
     A An The This That These Those I He She It We They You My His Her Its Our Their Your There Here What When Where

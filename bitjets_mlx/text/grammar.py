@@ -99,7 +99,7 @@ class Context(NamedTuple):
     capitals: tuple[bool, ...]  # which of them were written with a capital
 
     def at(self, offset: int) -> str:
-        """The neighbour at `offset`, "" beyond the ends and across a mark."""
+        """The neighbor at `offset`, "" beyond the ends and across a mark."""
         position = self.place + offset
         step = 1 if offset > 0 else -1
         between = self.tokens[self.place + step : position + step : step] if position >= 0 else ("",)
@@ -148,7 +148,7 @@ def is_plural(word: str) -> bool:
 
 
 def is_verb(context: Context) -> bool | None:
-    """Whether the word is a verb here; None where its neighbours do not tell."""
+    """Whether the word is a verb here; None where its neighbors do not tell."""
     word = context.tokens[context.place]
     offset = context.skipping_adverbs()
     previous, following = context.at(offset), context.at(1)

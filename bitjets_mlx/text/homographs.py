@@ -1,6 +1,6 @@
 """Words that are spelled alike and spoken differently: read, lead, wind, record, use...
 
-Three tables, asked in this order: `CUES` (particular neighbours), `_SPECIAL` (words with a grammar of their own), then
+Three tables, asked in this order: `CUES` (particular neighbors), `_SPECIAL` (words with a grammar of their own), then
 verb or not for the 371 words of g2p_en's `homographs.en`, with the corrections and additions of `homographs.txt`.
 """
 
@@ -36,7 +36,7 @@ class Homograph(NamedTuple):
     first: Phonemes
     second: Phonemes
     kind: str
-    usual: bool  # whether `first` is meant where the neighbours do not tell
+    usual: bool  # whether `first` is meant where the neighbors do not tell
 
 
 def _parse(text: str) -> dict[str, Homograph]:

@@ -135,7 +135,7 @@ ARTICLES = (
 
 
 def _shouted(words: list[Match[str]]) -> list[bool]:
-    """For each word whether it stands in a shouted passage: three capitalised words in a row, or nothing else."""
+    """For each word whether it stands in a shouted passage: three capitalized words in a row, or nothing else."""
     flags = [False] * len(words)
     capital = [len(w[0]) > 1 and w[0].isupper() for w in words]
     neutral = [len(w[0]) == 1 for w in words]

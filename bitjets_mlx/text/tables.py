@@ -1,4 +1,4 @@
-"""The tables behind normalisation of quantities: currencies, scales, units, signs."""
+"""The tables behind normalization of quantities: currencies, scales, units, signs."""
 
 from bitjets_mlx.text.words import listed, words
 
