@@ -20,13 +20,13 @@ from bitjets_mlx.config import Calibration, CharacterConfig, FeatureStatistics
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.native.blas import one_blas_thread
 from bitjets_mlx.text import phonemize_words, split_sentences
-from bitjets_mlx.text.characters import has_speech
 from bitjets_mlx.text.spelled import spell
 from bitjets_mlx.text.spoken import Phonemes
 from bitjets_mlx.text.symbols import GAP, PUNCTUATION, SYMBOLS
 from bitjets_mlx.vocoder.harmonic import HarmonicVocoder
 from bitjets_mlx.voice.frame_vocoder import FrameVocoder
 from bitjets_mlx.voice.prediction import Prediction, Style
+from bitjets_mlx.voice.streaming import Utterances
 from bitjets_mlx.voice.voice_config import VoiceConfig
 
 Lexicon = Mapping[str, Sequence[str]]
@@ -71,17 +71,12 @@ class PhonemeFamily:
 
         One with nothing speakable is left out if another has something.
         """
-        sentences, failure = [], None
-        for sentence in split_sentences(text, LONGEST_PIECE):
-            try:
-                sentences.append(self.symbols(sentence, lexicon).moved(sentence.start))
-            except BitjetsError as error:
-                if has_speech(sentence):  # a wrong {phoneme}: not to be passed over in silence
-                    raise
-                failure = failure or error
-        if not sentences:
-            raise failure or BitjetsError("there is no text to speak: give some words.")
-        return sentences
+        pieces = split_sentences(text, LONGEST_PIECE)
+        return [phonemes for phonemes, _ in self.utterances(lexicon).of(pieces, ended=True)]
+
+    def utterances(self, lexicon: Lexicon | None = None) -> Utterances:
+        """The same for sentences that come one by one."""
+        return Utterances(lambda sentence: self.symbols(sentence, lexicon))
 
     def tokens(self, symbols: Sequence[str]) -> mx.array:
         """Their numbers (1, N); BitjetsError naming one that this voice does not have."""

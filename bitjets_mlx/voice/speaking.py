@@ -6,7 +6,7 @@ audio = voice.speak("Hello there.", speaker="lj")  # float32 (S,) at voice.sampl
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from bitjets_mlx.acoustic import AcousticModel
 from bitjets_mlx.audio.joins import finished_sentence, held_edges
 from bitjets_mlx.catalog import DEFAULT_VOICE, find_voice
 from bitjets_mlx.errors import BitjetsError
+from bitjets_mlx.text import split_sentences
 from bitjets_mlx.text.spoken import Phonemes
-from bitjets_mlx.voice.families import Lexicon, family_of
+from bitjets_mlx.voice.families import LONGEST_PIECE, Lexicon, family_of
 from bitjets_mlx.voice.folder import read_acoustic, read_vocoder
 from bitjets_mlx.voice.frame_vocoder import FrameVocoder
 from bitjets_mlx.voice.prediction import Prediction, Style
 from bitjets_mlx.voice.process import check_process
+from bitjets_mlx.voice.streaming import Listener
 from bitjets_mlx.voice.timing import TimedSpeech, Timeline
 from bitjets_mlx.voice.voice_config import VoiceConfig, read_config
 
@@ -64,14 +66,42 @@ class Voice:
             return self._family.sound(
                 self._vocoder, predicted.mel, predicted.f0, predicted.voiced, number, style, style.seed
             )
-        return np.concatenate(list(self.stream("" if text is None else text, speaker, style, lexicon)))
+        return np.concatenate(list(self.stream("" if text is None else _text(text), speaker, style, lexicon)))
 
     def stream(
-        self, text: str, speaker: str | None = None, style: Style | None = None, lexicon: Lexicon | None = None
+        self,
+        text: str | Iterable[str],
+        speaker: str | None = None,
+        style: Style | None = None,
+        lexicon: Lexicon | None = None,
     ) -> Iterator[np.ndarray]:
-        """The samples of `speak`, sentence by sentence, in memory that does not grow with the text."""
-        for _, samples in self.utterances(self.sentences(text, lexicon), speaker, style):
-            yield samples
+        """The samples of `speak`, sentence by sentence, in memory that does not grow with the text.
+
+        `text` may come in pieces, as a language model writes it: each sentence is spoken as soon as it is whole, and
+        the very first clause already (`bitjets_mlx.voice.streaming` says when). Stop taking, and no more is made.
+        """
+        style, number = style or Style(), self.speaker_number(speaker)
+        for index, (phonemes, last) in enumerate(self._ready(text, lexicon)):
+            yield self._utterance(phonemes, index, last, number, style)[1]
+
+    async def stream_async(
+        self,
+        text: str | Iterable[str] | AsyncIterable[str],
+        speaker: str | None = None,
+        style: Style | None = None,
+        lexicon: Lexicon | None = None,
+    ) -> AsyncIterator[np.ndarray]:
+        """`stream` for asyncio, also of pieces that come asynchronously; the event loop is never held up.
+
+        Sentences are made in a thread. Where the task is cancelled, what is being made then is the last that is.
+        """
+        import asyncio  # not needed to speak otherwise, and it takes a moment
+
+        style, number = style or Style(), self.speaker_number(speaker)
+        index = 0
+        async for phonemes, last in self._ready_async(text, lexicon):
+            yield (await asyncio.to_thread(self._utterance, phonemes, index, last, number, style))[1]
+            index += 1
 
     def speak_with_timing(
         self,
@@ -113,15 +143,8 @@ class Voice:
         """
         style, number = style or Style(), self.speaker_number(speaker)
         for index, phonemes in enumerate(sentences):
-            predicted = self._predict(phonemes, number, style)
-            last = index + 1 == len(sentences)
-            mel, f0, voiced = held_edges(predicted.mel, predicted.f0, predicted.voiced, last)
-            seed = style.seed + (index << 32)
-            samples = self._family.sound(self._vocoder, mel, f0, voiced, number, style, seed)
             pause = pauses[index] if index < len(pauses) else None
-            yield predicted, finished_sentence(samples, phonemes, last, style.speed, self.sample_rate, pause)
-            if mx.get_cache_memory() > MOST_CACHED:  # every sentence has shapes of its own: old buffers pile up
-                mx.clear_cache()
+            yield self._utterance(phonemes, index, index + 1 == len(sentences), number, style, pause)
 
     def predict(
         self,
@@ -151,6 +174,43 @@ class Voice:
             raise BitjetsError(f"there is no speaker {name!r:.60} in this voice: take {' or '.join(self.speakers)}.")
         return self.speakers.index(alike[0])
 
+    def _ready(self, text: str | Iterable[str], lexicon: Lexicon | None) -> Iterator[tuple[Phonemes, bool]]:
+        """What can be spoken, as soon as it can, and whether it is the last."""
+        utterances = self._family.utterances(lexicon)
+        if isinstance(text, str):
+            yield from utterances.of(split_sentences(text, LONGEST_PIECE), ended=True)
+            return
+        listener = Listener(LONGEST_PIECE)
+        for piece in _pieces(text):
+            yield from utterances.of(listener.heard(piece), ended=False)
+        yield from utterances.of(listener.ended(), ended=True)
+
+    async def _ready_async(
+        self, text: str | Iterable[str] | AsyncIterable[str], lexicon: Lexicon | None
+    ) -> AsyncIterator[tuple[Phonemes, bool]]:
+        if not isinstance(text, AsyncIterable):
+            for ready in self._ready(text, lexicon):
+                yield ready
+            return
+        utterances, listener = self._family.utterances(lexicon), Listener(LONGEST_PIECE)
+        async for piece in text:
+            for ready in utterances.of(listener.heard(piece), ended=False):
+                yield ready
+        for ready in utterances.of(listener.ended(), ended=True):
+            yield ready
+
+    def _utterance(
+        self, phonemes: Sequence[str], index: int, last: bool, speaker: int, style: Style, pause: float | None = None
+    ) -> tuple[Prediction, np.ndarray]:
+        """One utterance of running speech, the `index`-th, and the pause behind it."""
+        predicted = self._predict(phonemes, speaker, style)
+        mel, f0, voiced = held_edges(predicted.mel, predicted.f0, predicted.voiced, last)
+        seed = style.seed + (index << 32)
+        samples = self._family.sound(self._vocoder, mel, f0, voiced, speaker, style, seed)
+        if mx.get_cache_memory() > MOST_CACHED:  # every sentence has shapes of its own: old buffers pile up
+            mx.clear_cache()
+        return predicted, finished_sentence(samples, phonemes, last, style.speed, self.sample_rate, pause)
+
     def _one_of(self, text: str | None, phonemes: Sequence[str] | None, lexicon: Lexicon | None) -> Sequence[str]:
         """What is spoken as one utterance."""
         if (text is None) == (phonemes is None):
@@ -171,6 +231,12 @@ def _text(text: Any) -> str:
     if not isinstance(text, str):
         raise BitjetsError(f"the text is {text!r:.60}: give a str.")
     return text
+
+
+def _pieces(pieces: Any) -> Iterable[str]:
+    if isinstance(pieces, bytes) or not isinstance(pieces, Iterable):
+        raise BitjetsError(f"the text is {pieces!r:.60}: give a str, or an iterator of str.")
+    return pieces
 
 
 def load_voice(folder: str | Path = DEFAULT_VOICE, vocoder: str | Path | None = None) -> Voice:
