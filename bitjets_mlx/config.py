@@ -12,7 +12,7 @@ from bitjets_mlx.checked import Checked, Length, Range, from_json, to_json
 __all__ = ["from_json", "to_json"]
 
 SAMPLE_RATE = 22050  # Hz; with the two below, the conventions of the official HiFi-GAN
-HOP = 256  # samples a frame
+HOP = 256  # samples per frame
 N_FFT = 1024
 
 Size = Annotated[int, Range(1, 1 << 16)]  # channels, symbols, speakers
@@ -51,7 +51,7 @@ TORCHAUDIO_MEL = AudioConfig(f_max=11025.0, mel_scale="htk", mel_norm="none", no
 
 @dataclass(frozen=True)
 class FeatureStatistics(Checked):
-    """What training features are normalized by. All but those of the mel have one entry a speaker."""
+    """What training features are normalized by. All but those of the mel have one entry per speaker."""
 
     mel_mean: Numbers
     mel_std: Numbers
@@ -64,7 +64,7 @@ class FeatureStatistics(Checked):
 
 @dataclass(frozen=True)
 class Calibration(Checked):
-    """Factors on what the acoustic model predicts, one a speaker; see `training.calibrate`."""
+    """Factors on what the acoustic model predicts, one per speaker; see `training.calibrate`."""
 
     duration: Factors
     pitch: Numbers
@@ -209,7 +209,7 @@ class HifiganConfig(Checked):
     hop_size: Size = HOP
 
     def contradiction(self) -> str:
-        """Each upsampling has a kernel and halves the channels; together they make a hop of samples a frame."""
+        """Each upsampling has a kernel and halves the channels; together they make a hop of samples per frame."""
         rates, kernels = self.upsample_rates, self.upsample_kernel_sizes
         if math.prod(rates) != self.hop_size:
             return f"upsample_rates {rates} must multiply to the hop of {self.hop_size}"

@@ -14,11 +14,11 @@ LONGEST_MESSAGE = 1000  # characters
 
 
 class BitjetsError(Exception):
-    """Something the user can mend. The message is one sentence that names the fix."""
+    """Something the user can fix. The message is one sentence that names the fix."""
 
 
 def run_command(main: Callable[[], None]) -> NoReturn:
-    """Run a command's `main`; print `error: ...` and exit with 1 on what a user can mend, warnings as one line each.
+    """Run a command's `main`; print `error: ...` and exit with 1 on what a user can fix, warnings as one line each.
 
     INT, TERM and HUP end it with "stopped" and 128 + their number, a reader of the output that goes away with 141.
     """

@@ -7,8 +7,8 @@ With --data, every sentence of the split is spoken, and every recording copied t
 table comes first, for each speaker: recordings, copy synthesis and synthesis by Distill-MOS, DNSMOS P.808, word and
 character errors, similarity to the speaker, and the pitch at the end of questions and statements. Below it are
 diagnostics, which compare a waveform with one recording: they find faults and do not say how good a voice is. With
---texts, the synthesis of a file's sentences is judged, one a line, or id, tab, sentence. docs/quality.md says what each
-judge is good for. The packages are in requirements-quality.txt; a judge that is not installed says so in its row.
+--texts, the synthesis of a file's sentences is judged: one per line, or id, tab, sentence. docs/quality.md says what
+each judge is good for. The packages are in requirements-quality.txt; a judge that is not installed says so in its row.
 
 A vocoder folder in place of a voice gets the vocoder's part of the table; a voice whose vocoder reads states, which
 recordings have none of, gets the other part.

@@ -40,7 +40,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON with one value a line, whole or not at all."""
+    """Write JSON with one value per line, whole or not at all."""
     atomic_write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())
 
 

@@ -56,7 +56,7 @@ def main() -> None:
         if arguments.acoustic or arguments.vocoder:
             raise BitjetsError("--joint RUN gives both halves: leave --acoustic and --vocoder out.")
         if load_run_config(Path(arguments.joint)).stage != "joint":
-            raise BitjetsError(f"{arguments.joint} is no run of --stage joint: give it as --acoustic or --vocoder.")
+            raise BitjetsError(f"{arguments.joint} is not a run of --stage joint: give it as --acoustic or --vocoder.")
         arguments.acoustic = arguments.vocoder = arguments.joint
     if arguments.acoustic is None and arguments.vocoder is None:
         raise BitjetsError("there is nothing to pack: give --acoustic RUN, --vocoder RUN, or both, or --joint RUN.")

@@ -26,7 +26,7 @@ SENTENCES = [
 
 
 def spoken(code: Path, voice: Path) -> list[str]:
-    """speaker, sentence and a hash of its samples, a line each, as the code in a folder says them."""
+    """Speaker, sentence and a hash of its samples, one per line, as the code in a folder speaks them."""
     program = f"""
 import hashlib
 from bitjets_mlx import load_voice

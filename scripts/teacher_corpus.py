@@ -45,7 +45,7 @@ from bitjets_mlx.files import atomic_write, atomic_write_bytes
 SEED = 0
 RATE = 22050
 PEAK = 0.98
-MOST_PHONEMES = 400  # of the teacher's: what is longer is no sentence to learn from
+MOST_PHONEMES = 400  # of the teacher's: anything longer is not a sentence to learn from
 DISAGREEMENT = 0.06  # differing phonemes, as a fraction of the student's; one in a sentence is allowed
 SECONDS_A_PHONEME = (0.03, 0.3)
 SILENT = 1e-3  # root mean square

@@ -29,7 +29,7 @@ train acoustic_second --stage acoustic --updates 2700 --accumulate 2 --learning-
 # Two blocks more in the decoder, which a voice of 3 MB has room for.
 train acoustic_third --stage acoustic --updates 2800 --accumulate 2 --learning-rate 1.5e-3 --warm-up 50 \
   --decoder-layers 5 --decoder-dropout 0.1 --predictor-dropout 0.3 --init "$work/acoustic_second"
-# By now the recordings are known by heart; more dropout says more about sentences that are new.
+# By now the model overfits to the recordings; more dropout generalizes better to new sentences.
 train acoustic_fourth --stage acoustic --updates 2600 --accumulate 2 --learning-rate 1.5e-3 --warm-up 50 \
   --dropout 0.2 --decoder-dropout 0.2 --predictor-dropout 0.4 --init "$work/acoustic_third"
 train acoustic --stage acoustic --updates 1400 --accumulate 2 --learning-rate 1.5e-3 --warm-up 50 \
@@ -41,7 +41,7 @@ train vocoder_second --stage vocoder --updates 1600 --batch-size 16 --accumulate
   --learning-rate 6e-4 --init "$work/vocoder_first"
 train vocoder_third --stage vocoder --updates 900 --batch-size 16 --accumulate 1 --energy-distance-weight 0.25 \
   --learning-rate 4e-4 --warm-up 30 --teacher-forced "$work/acoustic" --init "$work/vocoder_second"
-# At 4 bit, which halves the file and is not to be heard.
+# At 4 bit, which halves the file and is inaudible.
 train vocoder --stage vocoder --updates 1200 --batch-size 16 --accumulate 1 --energy-distance-weight 0.12 --learning-rate 5e-4 \
   --warm-up 30 --weight-bits 4 --teacher-forced "$work/acoustic" --init "$work/vocoder_third"
 "$python" -m bitjets_mlx.pack --acoustic "$work/acoustic" --vocoder "$work/vocoder" --output "$work/duo" --trainable

@@ -202,7 +202,7 @@ def test_full_precision_switch() -> None:
 def test_whole_durations() -> None:
     logs = mx.log(mx.array([[1.0, 3.0, 8.0, 5.0]]))  # log(frames + 1)
     mask = mx.array([[1.0, 1.0, 1.0, 0.0]])[..., None]
-    assert whole_durations(logs, mask).tolist() == [[1.0, 2.0, 7.0, 0.0]]  # at least one frame a token
+    assert whole_durations(logs, mask).tolist() == [[1.0, 2.0, 7.0, 0.0]]  # at least one frame per token
     assert whole_durations(logs, mask, speed=2.0).tolist() == [[1.0, 1.0, 4.0, 0.0]]
 
 

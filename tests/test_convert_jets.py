@@ -84,5 +84,5 @@ def test_config_yaml_is_needed_and_checked(tmp_path: Path) -> None:
         convert(tmp_path / "jets.pth", tmp_path / "v", Options())
     for text in ("token_list: [", "tts: vits", "!!python/object/apply:os.system ['true']"):
         (tmp_path / "config.yaml").write_text(text)
-        with pytest.raises(BitjetsError, match=r"cannot be read as YAML|is no config.yaml of a JETS"):
+        with pytest.raises(BitjetsError, match=r"cannot be read as YAML|is not the config.yaml of a JETS"):
             convert(tmp_path / "jets.pth", tmp_path / "v", Options())

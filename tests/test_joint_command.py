@@ -332,7 +332,7 @@ def test_packing_halves_that_do_not_fit_is_refused(
     out = ("--output", tmp_path / "voice")
     with pytest.raises(BitjetsError, match="leave --acoustic and --vocoder out"):
         packed(monkeypatch, "--joint", runs["mel"], "--vocoder", runs["mel"], *out)
-    with pytest.raises(BitjetsError, match="is no run of --stage joint"):
+    with pytest.raises(BitjetsError, match="is not a run of --stage joint"):
         packed(monkeypatch, "--joint", acoustic_run(tmp_path / "acoustic"), *out)
     for wrong in (("--acoustic", "states", "--vocoder", "mel"), ("--acoustic", "states"), ("--vocoder", "states")):
         words = [runs.get(word, word) for word in wrong]

@@ -1,4 +1,4 @@
-"""Vocoders with few bits a weight: what is rounded, to what, and that training goes through it."""
+"""Vocoders with few bits per weight: what is rounded, to what, and that training goes through it."""
 
 from pathlib import Path
 

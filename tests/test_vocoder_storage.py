@@ -44,7 +44,7 @@ def test_what_was_trained_at_few_bits_is_stored_in_four_and_loses_nothing(bits: 
     weights = {"kernel": mx.array(random.standard_normal((6, 5, 3))), "output.weight": mx.array(np.ones((2, 3)))}
     trained = {name: np.array(weight) for name, weight in quantized(weights, bits).items()}
     arrays = pack_integers(trained, bits)
-    assert arrays["kernel"].dtype == np.uint8 and arrays["kernel"].shape == (6, 8)  # 15 weights a row, two a byte
+    assert arrays["kernel"].dtype == np.uint8 and arrays["kernel"].shape == (6, 8)  # 15 weights to a row, two to a byte
     assert arrays["output.weight"].dtype == np.int8  # the last layer is not among those with few bits
     assert packed_shapes({"kernel": (6, 5, 3)}, arrays) == {"kernel": (6, 8), "kernel.step": (6,)}
     unpack_integers(arrays, {name: weight.shape for name, weight in trained.items()})

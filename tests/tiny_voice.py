@@ -92,7 +92,7 @@ def write_run(folder: Path, stage: Any, model: Model, parts: dict[str, Any]) -> 
 
 
 def acoustic_run(folder: Path, seed: int = 0) -> Path:
-    """A run of --stage acoustic. Its random model says about 3 to 9 frames a token, half of them voiced."""
+    """A run of --stage acoustic. Its random model says about 3 to 9 frames per token, half of them voiced."""
     mx.random.seed(seed)
     model = BitJets(ACOUSTIC, with_aligner=True)
     model.duration.head.bias = mx.array([1.9])

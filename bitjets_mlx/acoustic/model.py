@@ -20,7 +20,7 @@ from bitjets_mlx.ternary.matmul import RMS_EPS
 
 
 class Variance(NamedTuple):
-    """What the predictors say, one number a token: each (B, N). Durations as log(frames + 1)."""
+    """What the predictors output, one number per token: each (B, N). Durations as log(frames + 1)."""
 
     log_durations: mx.array
     pitch: mx.array
@@ -28,7 +28,7 @@ class Variance(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """What the decoder says, a row a frame: mel (B, T, 80), log_f0 (B, T), voicing logits (B, T).
+    """What the decoder outputs, one row per frame: mel (B, T, 80), log_f0 (B, T), voicing logits (B, T).
 
     A model without a mel projection (`config.mel`) has its states (B, T, D) in place of the mel, and no F0.
     """
@@ -98,8 +98,8 @@ class BitJets(nn.Module):
     ) -> Variance:
         """tokens (B, N), speakers (B,), their states (B, N, D) -> durations, pitch and energy.
 
-        The encoder comes to know the training sentences by heart, and pitch, of which text says little, with them: a
-        predictor that reads the phonemes themselves says more about sentences that are new.
+        The encoder overfits to the training sentences, and with it pitch, which text determines only loosely. A pitch
+        predictor that reads the phonemes themselves generalizes better.
         """
         keys = split_key(key, 3)
         tune = states
@@ -140,7 +140,7 @@ class BitJets(nn.Module):
 
 
 def whole_durations(log_durations: mx.array, mask: mx.array, speed: float = 1.0, least: int = 1) -> mx.array:
-    """Predicted log(frames + 1) (B, N) -> whole frames (B, N): at least `least` a token, 0 beyond the end."""
+    """Predicted log(frames + 1) (B, N) -> whole frames (B, N): at least `least` per token, 0 beyond the end."""
     frames = mx.maximum(mx.round((mx.exp(log_durations) - 1.0) / speed), float(least))
     silent = mx.sum(frames * mask[..., 0], axis=1, keepdims=True) == 0  # only where `least` is 0
     return mx.where(silent, 1.0, frames) * mask[..., 0]

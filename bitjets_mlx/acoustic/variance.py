@@ -9,7 +9,7 @@ from bitjets_mlx.ternary.layers import Amount, BitConv1d
 
 
 class VariancePredictor(nn.Module):
-    """Ternary convolutions with ReLU, then a full-precision head: one number a token.
+    """Ternary convolutions with ReLU, then a full-precision head: one number per token.
 
     RMSNorm sits inside every convolution; with `config.norm` "layer" (JETS of ESPnet) LayerNorm behind the ReLU.
     """

@@ -183,7 +183,7 @@ def _htk_mel_to_hz(mel: np.ndarray) -> np.ndarray:
     return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
 
 
-# Slaney's Auditory Toolbox: linear to 1 kHz (200/3 Hz a mel), then 27 logarithmic steps per factor 6.4.
+# Slaney's Auditory Toolbox: linear to 1 kHz (200/3 Hz per mel), then 27 logarithmic steps per factor 6.4.
 _HZ_PER_MEL, _BREAK_HZ, _LOG_STEP = 200.0 / 3, 1000.0, np.log(6.4) / 27.0
 
 

@@ -167,7 +167,7 @@ class Moments:
         self.squares = self.squares + np.square(values).sum(axis=0)
 
     def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """One value a channel; the deviation is at least 1e-3, as features are divided by it."""
+        """One value per channel; the deviation is at least 1e-3, as features are divided by it."""
         mean = self.total / max(self.count, 1)
         variance = np.maximum(self.squares / max(self.count, 1) - np.square(mean), 1e-6)
         return tuple(map(float, mean)), tuple(map(float, np.sqrt(variance)))

@@ -77,7 +77,7 @@ def compare(plan: Plan, data_folder: Path, split: str) -> Result:
 
 
 def judge_texts(plan: Plan, file: Path) -> Result:
-    """Without recordings: what the judges say of a file's sentences. Prints their table."""
+    """Without recordings: the judges' scores of a file's sentences. Prints their table."""
     voice = load_voice(plan.voice)
     lines = _spread(texts.read_texts(file), plan.limit)
     with _kept(plan.output) as folder:

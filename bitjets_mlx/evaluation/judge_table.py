@@ -1,4 +1,4 @@
-"""What the judges say of several systems, as text."""
+"""The judges' scores of several systems, as text."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""All judges of a waveform, and what they say of many: the upper part of `evaluate`'s table.
+"""All judges of a waveform, and a summary over many: the upper part of `evaluate`'s table.
 
 They need no reference waveform: predicted opinion scores, words understood, whose voice it is, how sentences end. A
 judge whose package is not installed is left out; `judge_table` prints how to install it.
@@ -32,7 +32,7 @@ RECORDINGS, COPIES, SYNTHESIS = "recordings", "copy synthesis", "synthesis"
 
 @dataclass(frozen=True)
 class Judged:
-    """What the judges say of one waveform. None: the package is not installed; NaN: nothing to be judged."""
+    """The judges' scores of one waveform. None: the package is not installed; NaN: nothing to be judged."""
 
     text: str  # of the sentence: takes of one have the same
     distill_mos: float | None

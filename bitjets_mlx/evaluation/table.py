@@ -140,7 +140,7 @@ def _mean(values: Sequence[float] | np.ndarray, share: np.ndarray) -> float:
 
 
 def judge_summaries(measured: Sequence[TakeMeasures]) -> dict[str, dict[str, judges.Summary]]:
-    """What the judges say of each speaker's recordings, copy synthesis and synthesis, those that there are."""
+    """The judges' scores of each speaker's recordings, copy synthesis and synthesis, those that there are."""
     found = {}
     for name in dict.fromkeys(take.speaker for take in measured):
         takes = _of(measured, name)

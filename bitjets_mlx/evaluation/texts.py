@@ -48,17 +48,17 @@ def read_texts(path: Path) -> list[Line]:
     names = [line.id for line in found]
     wrong = next((name for name in names if not re.fullmatch(r"\w[\w.\-]*", name) or names.count(name) > 1), None)
     if not found or wrong is not None:
-        reason = f"the id {wrong!r} is used twice or is no file name" if found else "it has no text"
+        reason = f"the id {wrong!r} is used twice or is not a file name" if found else "it has no text"
         raise BitjetsError(f"{path}: {reason}; give one sentence a line, or id, tab, sentence.")
     return found
 
 
 def judge_files(jobs: Sequence[JudgeJob], workers: int) -> list[Judged]:
-    """What the judges say of each file."""
+    """The judges' scores of each file."""
     return list(progress(parallel(judge_file, jobs, workers), len(jobs), "judging"))
 
 
 def judge_file(job: JudgeJob) -> Judged:
-    """What the judges say of one file."""
+    """The judges' scores of one file."""
     rate = soundfile.info(job.path).samplerate  # its own: judges resample once
     return judge(read_audio(job.path, rate), job.text, rate)

@@ -65,7 +65,7 @@ def conv1d(x: mx.array, weight: mx.array, stride: int = 1, padding: int = 0, dil
 
 
 def depthwise_conv1d_plain(x: mx.array, weight: mx.array) -> mx.array:
-    """One odd-length filter a channel, zero-padded to the same length: (B, T, C), (C, K) -> (B, T, C)."""
+    """One odd-length filter per channel, zero-padded to the same length: (B, T, C), (C, K) -> (B, T, C)."""
     reach = weight.shape[1] // 2  # padded beforehand: MLX's depthwise kernel for Metal wants it so
     return mx.conv1d(pad_time(x, reach, reach), weight[:, :, None], groups=x.shape[-1])
 
@@ -91,7 +91,7 @@ def grouped_conv1d_plain(x: mx.array, weight: mx.array, stride: int, padding: in
 
 
 def grouped_conv1d_matmul(x: mx.array, weight: mx.array, stride: int, padding: int, groups: int) -> mx.array:
-    """The same as slices and one batched matrix product, a batch entry a group."""
+    """The same as slices and one batched matrix product, one batch entry per group."""
     outputs, size, width = weight.shape
     parts = [part[:, :, None] for part in taps(pad_time(x, padding, padding), size, stride, 1)]
     columns = mx.concatenate(parts, axis=2)  # (B, L, K, I)

@@ -69,8 +69,8 @@ class BitConv1d(TernaryLayer):
         """x (B, T, I), mask (B, T, 1) with zeros beyond each utterance's end -> (B, T, O).
 
         `activation` ("relu") and `residual` (B, T, O), which is added last, cost nothing where the kernels run.
-        `dropped` is the share of `x` that dropout took in training. What it leaves has a larger RMS, by which RMSNorm
-        divides; unless the gain makes up for that, outputs without dropout are larger than those that were trained (the
+        `dropped` is the fraction of `x` that dropout zeroed in training. The rest has a larger RMS, by which RMSNorm
+        divides; unless the gain makes up for that, outputs without dropout are larger than those in training (the
         variance shift of Li et al., arXiv:1801.05134).
         """
         gain = self.gain if "gain" in self else None

@@ -117,7 +117,7 @@ def ternary_conv1d(integers: mx.array, scale: mx.array, trits: mx.array, beta: m
 
 
 def tap_sums(integers: mx.array, trits: mx.array) -> mx.array:
-    """integers (B, T, I), trits (K, O, I) -> integer sums, one group a tap (B, T, K O)."""
+    """integers (B, T, I), trits (K, O, I) -> integer sums, one group per tap (B, T, K O)."""
     return integers @ trits.reshape(-1, trits.shape[-1]).T
 
 
@@ -179,7 +179,7 @@ def _packed_conv1d(x: mx.array, weight: mx.array) -> mx.array:
     whole, scale = int8_activations(x.astype(mx.float32))
     trits, beta = ternary_weights(weight)
     fill = -inputs % metal.INPUT_GROUP
-    integers = mx.pad(whole, [(0, 0), (0, 0), (0, fill)]).astype(mx.int8).view(mx.uint32)  # four a word
+    integers = mx.pad(whole, [(0, 0), (0, 0), (0, fill)]).astype(mx.int8).view(mx.uint32)  # four to a word
     codes = mx.pad(trits + 1.0, [(0, 0), (0, 0), (0, fill)], constant_values=1.0).astype(mx.uint32)
     places = mx.left_shift(mx.array(1, mx.uint32), mx.arange(0, 32, 2, dtype=mx.uint32))
     words = (codes.reshape(*codes.shape[:2], -1, 16) * places).sum(axis=-1)  # (O, K, W)

@@ -1,6 +1,6 @@
 """Packed forms of ternary weights: base 3 on disk, 2-bit codes in memory. Plain numpy, exact both ways.
 
-Base 3 ("weight indexing"): five trits a byte, as 3^5 = 243 <= 256. 2-bit codes: 16 a uint32, the layout of MLX's own
+Base 3 ("weight indexing"): five trits to a byte, as 3^5 = 243 <= 256. 2-bit codes: 16 to a uint32, the layout of MLX's
 2-bit `quantized_matmul` with scale 1 and bias -1.
 """
 

@@ -122,7 +122,7 @@ def _unpacked(source: Source, name: str, packed: PackedTensor) -> np.ndarray:
     try:
         trits = unpack_base3(packed.indices.read().reshape(-1), packed.shape)
     except ValueError as error:
-        raise BitjetsError(f"{source.path}: {name} is no base-3 packing ({error}): it is damaged.") from None
+        raise BitjetsError(f"{source.path}: {name} is not a base-3 packing ({error}): it is damaged.") from None
     return np.ascontiguousarray(trits.transpose(0, 2, 1))
 
 

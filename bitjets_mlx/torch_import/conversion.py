@@ -89,7 +89,7 @@ def _converted(checkpoint: Path, output: Path, options: Options) -> Converted:
 
 
 def _check_options(kind: str, options: Options) -> None:
-    """An option that has no meaning for a kind is not passed over in silence."""
+    """An option that has no meaning for a kind is not ignored silently."""
     foreign = {
         "--generation": options.generation is not None and kind != "bitjets",
         "--pack": options.pack and kind != "bitjets",

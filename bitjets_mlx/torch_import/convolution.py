@@ -67,7 +67,7 @@ def _factor(source: Source, name: str, *forms: str) -> str:
 
 
 def _spectral(source: Source, name: str, target: str, wanted: Shape) -> np.ndarray:
-    """Spectral normalization: W / (u W v), with the vectors that training left; weight_v is no direction here."""
+    """Spectral normalization: W / (u W v), with the vectors that training left; weight_v is not a direction here."""
     old, new = ("weight_orig", "weight_u", "weight_v"), ("original", "0._u", "0._v")
     forms = old if f"{name}.weight_orig" in source else tuple(f"parametrizations.weight.{form}" for form in new)
     names = tuple(f"{name}.{form}" for form in forms)

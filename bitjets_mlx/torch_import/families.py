@@ -53,7 +53,7 @@ def kind_of(source: Source) -> str:
             return kind
     some = ", ".join(printable(name) for name in list(source.tensors)[:3])
     raise BitjetsError(
-        f"{source.path} is no checkpoint of a known kind (its tensors are {some}, ...): say which with --kind, "
+        f"{source.path} is not a checkpoint of a known kind (its tensors are {some}, ...): say which with --kind, "
         "and name its tensors with --key-map."
     )
 
@@ -85,7 +85,7 @@ def _renamed(tensors: Tensors, key_map: Path | None) -> Tensors:
 def _check_renamed(key_map: Path, table: Mapping[str, Any], met: set[str], tensors: Tensors, renamed: Tensors) -> None:
     strange = sorted(table.keys() - met)
     if strange:
-        raise BitjetsError(f"{key_map} names {strange[0]!r}, which is not in the checkpoint: mend the name.")
+        raise BitjetsError(f"{key_map} names {strange[0]!r}, which is not in the checkpoint: fix the name.")
     dropped = sum(1 for name in tensors if name in table and table[name] is None)
     dropped += sum(
         1
@@ -93,4 +93,4 @@ def _check_renamed(key_map: Path, table: Mapping[str, Any], met: set[str], tenso
         if name not in table and any(k.endswith(".") and name.startswith(k) and table[k] is None for k in table)
     )
     if len(renamed) != len(tensors) - dropped:
-        raise BitjetsError(f"{key_map} gives two tensors the same name: mend it.")
+        raise BitjetsError(f"{key_map} gives two tensors the same name: fix it.")

@@ -54,11 +54,11 @@ def read_hifigan_config(path: Path) -> tuple[HifiganConfig, AudioConfig]:
             values[name] in ("1", "2", 1, 2) if name == "resblock" else whole_numbers(values[name], LARGEST_SIZE, depth)
         )
         if not good:
-            raise BitjetsError(f"{path}: {name} is {shortened(values[name])}, which no HiFi-GAN has: mend it.")
+            raise BitjetsError(f"{path}: {name} is {shortened(values[name])}, which no HiFi-GAN has: fix it.")
     for name in AUDIO:
         value = values.get(name)
         if value is not None and (type(value) not in (int, float) or not 0 <= value < LARGEST_SIZE):
-            raise BitjetsError(f"{path}: {name} is {shortened(value)}: mend it.")
+            raise BitjetsError(f"{path}: {name} is {shortened(value)}: fix it.")
     sound = {ours: values[theirs] for theirs, ours in AUDIO.items() if values.get(theirs) is not None}
     audio = AudioConfig(**({"f_max": AudioConfig.sample_rate / 2} | sound if values.get("fmax", 0) is None else sound))
     if values.get("win_size", audio.n_fft) != audio.n_fft:
@@ -66,7 +66,7 @@ def read_hifigan_config(path: Path) -> tuple[HifiganConfig, AudioConfig]:
             f"{path}: win_size {shortened(values['win_size'])} differs from n_fft {audio.n_fft}, unlike here."
         )
     if not audio.f_min < audio.f_max <= audio.sample_rate / 2:
-        raise BitjetsError(f"{path}: fmin {audio.f_min} and fmax {audio.f_max} make no mel bands: mend it.")
+        raise BitjetsError(f"{path}: fmin {audio.f_min} and fmax {audio.f_max} make no mel bands: fix it.")
     for name in ("sample_rate", "n_fft", "hop", "n_mels"):
         if getattr(audio, name) != getattr(AudioConfig(), name):
             raise BitjetsError(

@@ -85,7 +85,9 @@ def read_jets_config(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     model = values.get("tts_conf") if isinstance(values, dict) else None
     tokens = values.get("token_list") if isinstance(values, dict) else None
     if not isinstance(model, dict) or not isinstance(tokens, list) or values.get("tts", "jets") != "jets":
-        raise BitjetsError(f"{path} is no config.yaml of a JETS (tts: jets, tts_conf, token_list): give the right one.")
+        raise BitjetsError(
+            f"{path} is not the config.yaml of a JETS (tts: jets, tts_conf, token_list): give the right one."
+        )
     given = model.get("generator_params")
     parameters = DEFAULTS | (given if isinstance(given, dict) else {})
     for name, wanted in ONLY.items():
@@ -114,7 +116,7 @@ def _check_sizes(path: Path, parameters: dict[str, Any]) -> None:
         else:
             good = whole_numbers(value, MOST_LAYERS if name.endswith("layers") else LARGEST_SIZE, depth_of(usual))
         if not good:
-            raise BitjetsError(f"{path}: {name} is {shortened(value)}, which no model here can have: mend it.")
+            raise BitjetsError(f"{path}: {name} is {shortened(value)}, which no model here can have: fix it.")
 
 
 def acoustic_config(path: Path, values: dict[str, Any], symbols: int) -> AcousticConfig:

@@ -24,7 +24,7 @@ class Refused(Exception):
 
 
 class Malformed(Exception):
-    """The stream is no pickle that torch writes: truncated, damaged, or worse."""
+    """The stream is not a pickle that torch writes: truncated, damaged, or worse."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class PickleMachine:
     def _stack_name(self) -> None:
         name, module = self._pop(), self._pop()
         if not (isinstance(name, str) and isinstance(module, str)):
-            raise Malformed("a name that is no text")
+            raise Malformed("a name that is not text")
         self._name(module, name)
 
     def _call(self) -> None:
@@ -279,7 +279,7 @@ def _tensor(name: str, arguments: tuple[Any, ...]) -> Tensor:
             raise Malformed("a tensor without a type")
         dtype = DTYPE_NAMES[arguments[6].name]
     if type(offset) is not int:
-        raise Malformed("a tensor's offset is no whole number")
+        raise Malformed("a tensor's offset is not a whole number")
     try:
         return Tensor.checked(storage, dtype, offset, _whole_numbers(size), _whole_numbers(stride))
     except ValueError as error:
@@ -288,7 +288,7 @@ def _tensor(name: str, arguments: tuple[Any, ...]) -> Tensor:
 
 def _whole_numbers(values: Any) -> tuple[int, ...]:
     if not isinstance(values, tuple | list) or not all(type(value) is int for value in values):
-        raise Malformed("a shape or stride that is no list of whole numbers")
+        raise Malformed("a shape or stride that is not a list of whole numbers")
     return tuple(values)
 
 

@@ -226,7 +226,7 @@ def _read_legacy(path: Path, file: BinaryIO, size: int) -> Any:
 def _view(root: Storage, view: Any, views: list[tuple[Storage, Storage, int]]) -> Storage:
     """A part of a storage that was saved as one of its own: (key, offset, elements)."""
     if not isinstance(view, tuple) or len(view) != 3 or not all(type(number) is int for number in view[1:]):
-        raise Malformed("a view of a storage that is no triple")
+        raise Malformed("a view of a storage that is not a triple")
     _, offset, count = view
     if offset < 0 or count < 0 or offset + count > root.count:
         raise Malformed("a view that goes beyond its storage")
@@ -238,7 +238,7 @@ def _view(root: Storage, view: Any, views: list[tuple[Storage, Storage, int]]) -
 def _reference(reference: Any) -> tuple[str, str, int]:
     """(element type, key, elements) of a persistent id ('storage', type, key, location, elements[, view])."""
     if not isinstance(reference, tuple) or len(reference) not in (5, 6) or reference[0] != "storage":
-        raise Malformed("a reference that is no storage")
+        raise Malformed("a reference that is not a storage")
     _, kind, key, _, count = reference[:5]
     if not isinstance(kind, Name) or not isinstance(key, str) or type(count) is not int or count < 0:
         raise Malformed("a storage without type, key or size")

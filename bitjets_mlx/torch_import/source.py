@@ -20,7 +20,7 @@ SHOWN = 20  # names in an error; the table has all of them
 
 @dataclass(frozen=True)
 class PackedTensor:
-    """A ternary weight of a packed BitJETS: five trits a byte, and the beta that it was packed with."""
+    """A ternary weight of a packed BitJETS: five trits to a byte, and the beta that it was packed with."""
 
     indices: Tensor
     beta: float

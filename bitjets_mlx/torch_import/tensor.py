@@ -142,7 +142,7 @@ class Tensor:
         data = self.storage.read(self.offset * item, self.span * item)
         flat = np.frombuffer(data, dtype=WIDE[self.dtype][0] if self.dtype in WIDE else self.dtype)
         if self.dtype == "|b1":
-            flat = flat.view(np.uint8) != 0  # a bool byte other than 0 and 1 is no bool to numpy
+            flat = flat.view(np.uint8) != 0  # a bool byte other than 0 and 1 is not a bool to numpy
         if self.count == 0:
             return np.zeros(self.shape, flat.dtype)
         steps = tuple(step * flat.itemsize for step in self.stride)

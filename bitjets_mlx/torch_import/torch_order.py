@@ -105,7 +105,7 @@ def _chunk_moments(chunk: np.ndarray) -> Moments:
 
 
 def _joined_lanes(some: Moments, more: Moments) -> Moments:
-    """Of both together; the vectors' way of rounding."""
+    """Moments of both combined, rounded as the vectorized kernel rounds."""
     share, delta = _share(some, more), more[1] - some[1]
     step = delta * share
     squares = _fused(delta * np.float32(some[0]), step, some[2] + more[2])

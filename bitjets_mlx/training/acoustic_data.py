@@ -100,7 +100,7 @@ def normalized(data: PreparedData, clip: Clip, features: Features) -> Item:
 
 
 def dealt(items: list[Item], count: int) -> list[list[Item]]:
-    """Clips in `count` shards that take about as long: the longest first, dealt forth and back."""
+    """Clips in `count` shards that take about as long: the longest first, dealt out back and forth."""
     order = sorted(items, key=lambda item: len(item["mel"]), reverse=True)
     rounds = [order[i : i + count] for i in range(0, len(order), count)]
     return [list(shard) for shard in zip(*(row[:: (-1) ** i] for i, row in enumerate(rounds)), strict=True)]

@@ -24,7 +24,7 @@ class BatchPlan:
     """Shuffled micro-batches of clips of similar length."""
 
     def __init__(self, frames: np.ndarray, tokens: np.ndarray, size: int, seed: int, buckets: int = 10) -> None:
-        """frames, tokens (clips,): lengths; `size` clips a micro-batch, over all processes together."""
+        """frames, tokens (clips,): lengths; `size` clips per micro-batch, over all processes together."""
         self.size, self.seed = size, seed
         edges = np.unique(np.quantile(frames, np.linspace(0, 1, buckets + 1)[1:], method="higher"))
         bucket = np.searchsorted(edges, frames)

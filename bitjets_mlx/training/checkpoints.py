@@ -1,6 +1,6 @@
 """Training checkpoints: written beside, synced, renamed; read only after their hashes passed.
 
-RUN/checkpoints/step_N/ holds one safetensors file a part (model, ema, optimizer, ...) and `meta.json`, written last,
+RUN/checkpoints/step_N/ holds one safetensors file per part (model, ema, optimizer, ...) and `meta.json`, written last,
 with the sha256 of each. A run that was killed at any moment resumes from the newest folder that is whole.
 """
 

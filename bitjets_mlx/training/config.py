@@ -179,7 +179,7 @@ class JointWeights(Checked):
 
     L_G is the vocoder's loss on random segments, L_var the errors of duration, pitch and energy, L_align forward-sum
     and binarization. A model whose vocoder reads mels also keeps the acoustic stage's losses of its frames: that of the
-    mel with `frame_weight`, as much as the waveform's has, or its output would soon be no mel any more; F0 and voicing
+    mel with `frame_weight`, as much as the waveform's has, or its output would soon stop being a mel; F0 and voicing
     in the acoustic stage's proportion to it.
     """
 
@@ -222,8 +222,8 @@ class TrainConfig(Checked):
     model: AcousticConfig | CharacterConfig | HarmonicConfig | HifiganConfig | JointConfig
     data: DataConfig
     updates: Count = setting(20000, "length of the whole training; more with --resume lengthens it")
-    batch_size: Count = setting(8, "clips a micro-batch and process")
-    accumulate: Count = setting(4, "micro-batches an update")
+    batch_size: Count = setting(8, "clips per micro-batch and process")
+    accumulate: Count = setting(4, "micro-batches per update")
     seed: Whole = setting(0, "of weights, order of clips, dropout, noise")
     acoustic: AcousticTraining | None = None
     vocoder: VocoderTraining | None = None

@@ -88,7 +88,7 @@ def new_config(
 
 
 def _warm(training: AcousticTraining, init: InitCheckpoint, ternary: bool) -> AcousticTraining:
-    """What is ternary and aligned already need not be warmed up."""
+    """What is already ternary and aligned needs no warm-up."""
     model, usual = init.model, training.quantize_until
     if init.statistics is None:
         return training

@@ -1,6 +1,6 @@
 """The training loop, the same for every stage: update, validate, log, save, until done.
 
-RUN/config.json        everything needed to rebuild the stage; RUN/log.jsonl one line a `log_every` updates;
+RUN/config.json        everything needed to rebuild the stage; RUN/log.jsonl one line per `log_every` updates;
 RUN/checkpoints/       see `training.checkpoints`
 """
 

@@ -150,6 +150,6 @@ class Discriminators(nn.Module):
         self.members += [ScaleDiscriminator(halvings) for halvings in range(config.scales)]
 
     def __call__(self, audio: mx.array) -> tuple[list[mx.array], list[list[mx.array]]]:
-        """(B, S) -> scores and features, one list entry a discriminator."""
+        """(B, S) -> scores and features, one list entry per discriminator."""
         judgements = [member(audio) for member in self.members]
         return [scores for scores, _ in judgements], [features for _, features in judgements]

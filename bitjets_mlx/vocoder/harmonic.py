@@ -56,7 +56,7 @@ def pulse_train(log_f0: mx.array, voiced: mx.array, initial_phase: mx.array) -> 
 
 
 def frame_phases(log_f0: mx.array, initial_phase: mx.array) -> tuple[mx.array, mx.array]:
-    """Cycles a sample at all frame centres (B, T+4), and the phase at all but the last, in cycles (B, T+3).
+    """Cycles per sample at all frame centres (B, T+4), and the phase at all but the last, in cycles (B, T+3).
 
     Whole steps in uint32 wrap around exactly, so hours of speech lose no precision.
     """

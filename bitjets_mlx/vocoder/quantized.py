@@ -1,4 +1,4 @@
-"""A vocoder with few bits a weight: all matrices and kernels but the last layer's, trained through the rounding."""
+"""A vocoder with few bits per weight: all matrices and kernels but the last layer's, trained through the rounding."""
 
 from typing import Any, cast
 

@@ -1,7 +1,7 @@
-"""A vocoder's weights on disk: matrices and kernels as integers with a step size an output channel, the rest as fp16.
+"""A vocoder's weights on disk: matrices and kernels as integers, one step size per output channel; the rest as fp16.
 
-int8; of a vocoder that was trained at 4 bit or fewer (`vocoder.quantized`) two 4-bit integers a byte, but for the last
-layer. Half and a quarter of the size of fp16, and not to be heard: see docs/quantization.md. Once loaded, all is fp32.
+int8; for a vocoder trained at 4 bits or fewer (`vocoder.quantized`) two 4-bit integers to a byte, except in the last
+layer. Half and a quarter of the size of fp16, and inaudible: see docs/quantization.md. Once loaded, all is fp32.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def pack_integers(weights: Mapping[str, np.ndarray], bits: float = 8) -> Arrays:
     """Weights (O, ...) by name -> `name` and fp16 `name.step` (O,); vectors -> fp16 `name`.
 
     `name` is int8 (O, ...), or where `bits`, those that the weights were trained at, are 4 or fewer uint8 (O, K / 2): a
-    row's K weights two a byte, the first in the low half, a row of odd length filled up with 0.
+    row's K weights two to a byte, the first in the low half, a row of odd length filled up with 0.
     """
     arrays: Arrays = {}
     for name, weight in weights.items():

@@ -122,7 +122,7 @@ def lively(model: BitJets) -> BitJets:
 
 
 def packed(state: dict[str, torch.Tensor]) -> dict[str, object]:
-    """The packed form of a state dict: five trits a byte, most significant first, digits 0, 1 and 2 for -1."""
+    """The packed form of a state dict: five trits to a byte, most significant first, digits 0, 1 and 2 for -1."""
     result: dict[str, object] = {}
     for name, value in state.items():
         if not name.endswith("bit_conv.weight"):

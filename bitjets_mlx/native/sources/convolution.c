@@ -1,6 +1,6 @@
 /* The convolution that both vocoders are made of, for one CPU core. Included before hifigan.c and harmonic.c.
  *
- * Activations are channels-first here, (C, T) with a row a channel, so that vector lanes are neighboring samples whatever
+ * Activations are channels-first here, (C, T) with one row per channel, so that vector lanes are neighboring samples whatever
  * the number of channels, and a tap is a load some floats further on. Weights are (ceil(O / 8), I, K, 8), padded with
  * zeros. A tile of 8 outputs x 3 vectors of samples stays in registers over all inputs and taps, then goes through what
  * follows the convolution (bias, activation, residual) before it is stored. The plain form of everything is the MLX code
