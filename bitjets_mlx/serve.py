@@ -29,8 +29,11 @@ SECONDS_TO_STOP = 30  # for what is being spoken
 def main() -> None:
     """Parse, load the voices, listen until INT or TERM, let what is being spoken end."""
     arguments = _parser().parse_args()
-    try:
-        from bitjets_mlx.server import web  # noqa: F401  here, so that a package that is missing is named at once
+    try:  # here, so that a package that is missing is named at once
+        from bitjets_mlx.server import web  # noqa: F401
+
+        if arguments.wyoming is not None:
+            from bitjets_mlx.server import home  # noqa: F401
         from bitjets_mlx.server.limits import Limits
     except ModuleNotFoundError as error:
         raise BitjetsError(f"the server needs {error.name}: run pip install 'bitjets-mlx[serve]'.") from None
@@ -44,10 +47,11 @@ def main() -> None:
     for voice in voices.values():
         voice.speak("Ready.")  # compiles and caches what the first request would wait for
     warnings.simplefilter("ignore")  # of characters that cannot be spoken; kept one by one, they would pile up
-    asyncio.run(_serve(voices, Limits(arguments.requests, arguments.characters, arguments.seconds), listening))
+    limits = Limits(arguments.requests, arguments.characters, arguments.seconds)
+    asyncio.run(_serve(voices, limits, listening, arguments.wyoming))
 
 
-async def _serve(voices: "dict[str, Voice]", limits: "Limits", listening: socket.socket) -> None:
+async def _serve(voices: "dict[str, Voice]", limits: "Limits", listening: socket.socket, wyoming: int | None) -> None:
     import uvicorn
 
     from bitjets_mlx.server.speaking_thread import SpeakingThread
@@ -69,6 +73,11 @@ async def _serve(voices: "dict[str, Voice]", limits: "Limits", listening: socket
     if not token and not ipaddress.ip_address(host).is_loopback:
         complain(f"warning: whoever reaches {host} can have text spoken: set {TOKEN} to a secret.")
     say(f"http://{f'[{host}]' if ':' in host else host}:{port} speaks with {', '.join(voices)}")
+    if wyoming is not None:
+        from bitjets_mlx.server import home
+
+        found = await home.listen(voices, thread, limits, host, wyoming)
+        say(f"tcp://{f'[{host}]' if ':' in host else host}:{found.sockets[0].getsockname()[1]} for Home Assistant")
     try:
         await uvicorn.Server(config).serve([listening])
     finally:
@@ -98,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--voice", nargs="+", default=[DEFAULT_VOICE], metavar="NAME|FOLDER", help="voices (duo)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at, 0.0.0.0 for all (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes one that is free (8000)")
+    parser.add_argument("--wyoming", type=int, metavar="PORT", help="listen for Home Assistant too, usually at 10200")
     parser.add_argument("--requests", type=_at_least_one, default=64, help="at a time; more are told to wait (64)")
     parser.add_argument("--characters", type=_at_least_one, default=4096, help="of one text (4096)")
     parser.add_argument("--seconds", type=_at_least_one, default=600, help="for one request, sending included (600)")

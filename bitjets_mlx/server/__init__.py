@@ -1,1 +1,1 @@
-"""Speech over the network: HTTP as OpenAI's API has it. All of it is made by one thread."""
+"""Speech over the network: HTTP as OpenAI's API has it, and the Wyoming protocol. One thread makes all of it."""

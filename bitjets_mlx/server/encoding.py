@@ -30,7 +30,8 @@ RATES = {
 def encoded(pieces: Iterable[np.ndarray], kind: str, sample_rate: int) -> Iterator[bytes]:
     """Float samples, piece by piece (S,), as bytes of one of `MEDIA_TYPES`, each as soon as the encoder gives it.
 
-    PCM is 16 bit, little-endian, mono, 24 kHz. A WAV says no length; a FLAC comes in one piece and does.
+    PCM is 16 bit, little-endian, mono, 24 kHz; "raw" is the same at the sample rate given.
+    A WAV says no length; a FLAC comes in one piece and does.
     """
     rate = RATES.get(kind, sample_rate)
     if rate != sample_rate:
@@ -48,7 +49,7 @@ def encoded(pieces: Iterable[np.ndarray], kind: str, sample_rate: int) -> Iterat
 @contextmanager
 def _writer(stream: "_Stream", kind: str, rate: int) -> Iterator[SoundWriter]:
     if kind not in CODINGS:
-        with sound_to_pipe(stream, rate, raw=kind == "pcm") as writer:  # type: ignore[arg-type]  # all that it uses
+        with sound_to_pipe(stream, rate, raw=kind in ("pcm", "raw")) as writer:  # type: ignore[arg-type]  # all that it uses
             yield writer
         return
     container, coding = CODINGS[kind]

@@ -5,6 +5,7 @@ request pass a long one; the next piece is made when the last one is on its way,
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -57,7 +58,8 @@ class Speech:
             return
         self._closed = True
         self._thread.in_flight -= 1
-        self._thread.call(lambda: getattr(self._chunks, "close", lambda: None)())
+        with contextlib.suppress(RuntimeError):  # where the thread was stopped, all of it is over anyway
+            self._thread.call(lambda: getattr(self._chunks, "close", lambda: None)())
 
     def _step(self) -> bytes | None:
         return None if self._closed else next(self._chunks, None)
