@@ -8,7 +8,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "bitjets_mlx"
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/adding.md")
 ROOTS = sorted({path.name for path in (*REPOSITORY.iterdir(), *PACKAGE.iterdir()) if path.is_dir()})
 PATH = re.compile(rf"(?:\./)?(?:{'|'.join(map(re.escape, ROOTS))})/[\w./{{}},-]*|[\w/]+\.(?:py|md|sh|c|toml)")
 
@@ -34,7 +34,7 @@ def in_tree(text: str) -> list[str]:
 
 def named(text: str) -> set[str]:
     """Paths in code spans and links of Markdown."""
-    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
     spans = [span for span in re.findall(r"`([^`]+)`", prose) if PATH.fullmatch(span)]
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", prose) if "://" not in link]
     return {path for span in (*spans, *links) for path in expanded(span)}
