@@ -11,7 +11,7 @@ from bitjets_mlx.errors import BitjetsError, complain, end_on_signals, run_comma
 
 COMMANDS = {
     "generate": "speak text",
-    "serve": "speak for other programs: a server with OpenAI's API",
+    "serve": "speak for other programs: a page, OpenAI's API, Home Assistant",
     "prepare": "check recordings and cache their training features",
     "train": "train an acoustic model, a vocoder, or both",
     "pack": "make a voice folder of training runs",

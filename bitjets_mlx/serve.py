@@ -1,8 +1,8 @@
 """bitjets serve    or    python -m bitjets_mlx.serve --port 8000
 
-Speaks for other programs: over HTTP, as OpenAI's API has it.
-Only this machine reaches it unless --host says otherwise; with the environment variable BITJETS_TOKEN set, only those
-who know that token.
+Speaks for other programs: over HTTP as OpenAI's API has it, with a page at /, and with --wyoming for Home Assistant.
+Only this machine reaches it unless --host says otherwise. Where the environment variable BITJETS_TOKEN is set, HTTP is
+for those alone who know that token.
 """
 
 import argparse

@@ -233,7 +233,7 @@ def test_a_token(folder: Path) -> None:
             assert response.status == 401 and refused(response)["code"] == "invalid_api_key"
         assert server.ask("GET", "/metrics").status == 401 and speech(server).status == 401
         assert server.ask("GET", "/v1/models", headers={"Authorization": "Bearer secret"}).status == 200
-        assert server.ask("GET", "/health").status == 200
+        assert server.ask("GET", "/health").status == server.ask("GET", "/").status == 200
 
 
 def test_it_stops_when_all_is_said(folder: Path) -> None:

@@ -7,13 +7,14 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -29,6 +30,10 @@ from bitjets_mlx.voice import Voice
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 LOOK = 0.5  # seconds between two looks whether a waiting client is still there
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 class WebServer:
@@ -39,6 +44,7 @@ class WebServer:
         self._started = int(time.time())
         self._metrics = Metrics(thread)
         routes = [
+            Route("/", _page),
             Route("/health", self._health),
             Route("/metrics", self._for_owners(self._measured)),
             Route("/v1/models", self._for_owners(self._list_models)),
@@ -199,6 +205,11 @@ async def _as_events(chunks: AsyncIterator[bytes], wanted: Wanted, tally: Tally)
 
 def _event(values: dict[str, object]) -> bytes:
     return b"data: " + json.dumps(values).encode() + b"\n\n"
+
+
+async def _page(request: Request) -> Response:
+    html = (files("bitjets_mlx.server") / "page.html").read_text(encoding="utf-8")
+    return HTMLResponse(html, headers={"Content-Security-Policy": PAGE_POLICY, "X-Content-Type-Options": "nosniff"})
 
 
 # -- errors, as OpenAI's API has them ------------------------------------------------------------------------------
