@@ -115,11 +115,11 @@ def write_parts(
 def _check_fit(acoustic: Part | None, vocoder: Part | None) -> None:
     """BitjetsError where a half was trained on a decoder's states, and not together with the other one."""
     n_mels = AudioConfig().n_mels
-    said = acoustic.config.acoustic.outputs if acoustic and acoustic.config.acoustic else n_mels
+    given = acoustic.config.acoustic.outputs if acoustic and acoustic.config.acoustic else n_mels
     read = vocoder.config.vocoder.n_mels if vocoder and vocoder.config.vocoder else n_mels
-    if said != read:
+    if given != read:
         raise BitjetsError(
-            f"the vocoder reads {read} channels and is given {said}: one of the two knows only a decoder's states. "
+            f"the vocoder reads {read} channels and is given {given}: one of the two knows only a decoder's states. "
             "Give --joint RUN, the run that both come from."
         )
 

@@ -43,7 +43,7 @@ async def listen(
 
 
 async def _read(reader: asyncio.StreamReader, most: int) -> Event | None:
-    """The next event of a client; None where it has gone, or sends what is no event or is larger than `most`."""
+    """The next event of a client; None where it has gone, or sends what is not an event or is larger than `most`."""
     bounded = _Bounded(reader, most)
     try:
         return await async_read_event(bounded)  # type: ignore[arg-type]  # all that it uses

@@ -69,7 +69,7 @@ def spell_in_ascii(text: Traced, emoji: bool = False) -> list[str]:
 
 
 def _emoji_name(character: str) -> str | None:
-    """ "😀" -> " (grinning face) "; None for what is no picture."""
+    """ "😀" -> " (grinning face) "; None for anything else."""
     if unicodedata.category(character) != "So" or character < "\u2600":
         return None
     name = unicodedata.name(character, "").lower()

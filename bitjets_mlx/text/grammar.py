@@ -129,7 +129,7 @@ class Context(NamedTuple):
         return " ".join(t for i, t in enumerate(self.tokens[start:end], start) if i != self.place and t not in MARKS)
 
     def skipping_adverbs(self) -> int:
-        """The offset of the nearest word on the left that is no adverb."""
+        """The offset of the nearest word on the left that is not an adverb."""
         offset = -1
         while is_adverb(self.at(offset)):
             offset -= 1
@@ -201,7 +201,7 @@ def _after_plural(word: str, following: str) -> bool | None:
 
 
 def _is_preposition_to(context: Context, offset: int, following: str) -> bool:
-    """Whether "to" before the word is no infinitive: "from object to object", "according to use"."""
+    """Whether "to" before the word does not mark an infinitive: "from object to object", "according to use"."""
     if following in OPENS_OBJECT:
         return False
     before = context.at(offset - 1)

@@ -76,7 +76,7 @@ def _last(words: str) -> str:
 
 
 def digits(text: str, zero: str = "zero") -> str:
-    """Digit by digit: "1807" -> "one eight zero seven"; anything that is no digit is left out."""
+    """Digit by digit: "1807" -> "one eight zero seven"; anything that is not a digit is left out."""
     return " ".join(zero if digit == "0" else _ONES[int(digit)] for digit in text if digit.isdigit())
 
 

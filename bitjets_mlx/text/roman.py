@@ -56,7 +56,7 @@ _FIRST_PERSON = re.compile(
 
 
 def value(text: str) -> int | None:
-    """ "XIV" -> 14; None for what is no well-formed numeral below 4000."""
+    """ "XIV" -> 14; None for anything but a well-formed numeral below 4000."""
     text = text.upper()
     if not text or not _VALID.fullmatch(text):
         return None

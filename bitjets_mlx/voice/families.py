@@ -259,9 +259,9 @@ def _check_needs_no_f0(vocoder: FrameVocoder) -> None:
         raise BitjetsError("the harmonic vocoder needs F0, which this voice does not predict: give a HiFi-GAN.")
 
 
-def _corrected(said: Decoded, before: Decoded, style: Style) -> Decoded:
-    """The decoder follows a request only in part: what it said `before` it tells what is missing, which is added."""
-    mel, log_f0, voiced = said
+def _corrected(decoded: Decoded, before: Decoded, style: Style) -> Decoded:
+    """The decoder follows a request only in part: what is missing, beside what it decoded `before`, is added."""
+    mel, log_f0, voiced = decoded
     both = voiced & before[2]
     both = both if both.any() else np.ones_like(both)
     log_f0 = log_f0 + style.pitch * SEMITONE - np.mean(log_f0[both] - before[1][both])

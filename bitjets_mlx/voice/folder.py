@@ -107,7 +107,7 @@ def read_acoustic(folder: Path, config: VoiceConfig) -> AcousticModel:
             try:
                 trits = unpack_base3(arrays.pop(f"{name}.trits"), shapes[f"{name}.weight"])
             except ValueError as error:
-                raise BitjetsError(f"{path}: {name}.trits is no base-3 packing ({error}): fetch it again.") from None
+                raise BitjetsError(f"{path}: {name}.trits is not a base-3 packing ({error}): fetch it again.") from None
         module.freeze_trits(trits, mx.array(beta))
     take_up(model, path, arrays)
     return model

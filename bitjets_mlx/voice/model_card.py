@@ -140,7 +140,7 @@ def _count(value: Any) -> float:
 
 
 def _table(measured: Any) -> list[str]:
-    """evaluate's JSON as Markdown: one row a measure, one column a speaker."""
+    """evaluate's JSON as Markdown: one row per measure, one column per speaker."""
     measured = _object(measured)
     speakers = {name: _object(values) for name, values in _object(measured.get("speakers")).items()}
     measures = list(dict.fromkeys(key for values in speakers.values() for key in values))

@@ -1,4 +1,4 @@
-"""Which process speaks: MLX's threads do not survive a fork, and a child that waits for them waits for ever."""
+"""Which process speaks: MLX's threads do not survive a fork, and a child that waits for them waits forever."""
 
 import functools
 import os
@@ -7,7 +7,7 @@ from bitjets_mlx.errors import BitjetsError
 
 
 def check_process() -> None:
-    """BitjetsError in a process that was forked after a voice had been used, where it would wait for ever."""
+    """BitjetsError in a process that was forked after a voice had been used, where it would wait forever."""
     if _first_user() != os.getpid():
         raise BitjetsError(
             "this process was forked after a voice had been used, which MLX does not survive: start it with "

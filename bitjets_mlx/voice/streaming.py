@@ -84,7 +84,7 @@ class Utterances:
             try:
                 phonemes = self._symbols(sentence).moved(sentence.start)
             except BitjetsError as error:
-                if has_speech(sentence):  # a wrong {phoneme}: not to be passed over in silence
+                if has_speech(sentence):  # a wrong {phoneme}: not to be ignored silently
                     raise
                 self._failure = self._failure or error
                 continue
