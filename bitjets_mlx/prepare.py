@@ -73,13 +73,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bitjets_mlx.prepare", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--speaker", action="append", required=True, metavar="NAME=DIR", help="may be repeated")
     parser.add_argument("--out", type=Path, required=True, help="folder for the prepared data")
-    held_out = "sentences a speaker held out, or a fraction below 1 (default: 5 %%, at least 25, at most 50)"
+    held_out = "sentences per speaker held out, or a fraction below 1 (default: 5 %%, at least 25, at most 50)"
     parser.add_argument("--validation", type=float, metavar="N", help=held_out)
     parser.add_argument("--seed", type=int, default=0, help="chooses other validation sentences")
     parser.add_argument("--shortest", type=float, default=0.4, help="seconds (default %(default)s)")
     parser.add_argument("--longest", type=float, default=20.0, help="seconds (default %(default)s)")
     parser.add_argument("--lexicon", type=Path, help="pronunciations of your own, as for generate")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     parser.add_argument("--no-plot", dest="plot", action="store_false", help="do not draw checks.png")
     options = parser.parse_args(arguments)
     options.speaker = [parse_speaker(text) for text in options.speaker]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# scripts/make_samples.sh PREPARED [VOICE]: writes docs/samples anew, 12 held-back sentences a speaker, recording and
+# scripts/make_samples.sh PREPARED [VOICE]: writes docs/samples anew, 12 held-back sentences per speaker, recording and
 # synthesis, as a page that plays them. VOICE is weights/duo unless given.
 set -eu
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

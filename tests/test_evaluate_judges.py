@@ -145,7 +145,7 @@ def test_kinds_of_sentences(text: str, kind: str) -> None:
 
 @pytest.mark.parametrize("slope", [-20.0, 0.0, 15.0])
 def test_the_slope_is_that_of_the_end(slope: float) -> None:
-    """A second of another glide, then the slope in semitones a second, and a pause behind."""
+    """A second of another glide, then the slope in semitones per second, and a pause behind."""
     time = np.arange(22050) / 22050
     semitones = np.concatenate([-6.0 * (1.0 - time[: 22050 // 2]), slope * time[: 22050 // 2]])
     phase = 2.0 * np.pi * np.cumsum(180.0 * 2.0 ** (semitones / 12.0)) / 22050

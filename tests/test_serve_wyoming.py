@@ -82,7 +82,7 @@ def test_describe(server: Server) -> None:
 def test_synthesize(server: Server, folder: Path) -> None:
     events = answers(server, [Synthesize(text=f"{FIRST} {SECOND}", voice=BEN).event()], "audio-stop")
     assert np.array_equal(samples(events), as_integers(load_voice(folder).speak(f"{FIRST} {SECOND}", "ben")))
-    assert sum(AudioChunk.is_type(event.type) for event in events) == 2  # one a sentence
+    assert sum(AudioChunk.is_type(event.type) for event in events) == 2  # one per sentence
 
 
 def test_text_in_pieces_is_spoken_while_it_comes(server: Server, folder: Path) -> None:

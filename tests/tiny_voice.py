@@ -44,7 +44,7 @@ STATISTICS = FeatureStatistics(
 
 
 def write_data(folder: Path) -> Path:
-    """Prepared data of noise: six sentences a speaker, none of which has a question mark or OY2 for training."""
+    """Prepared data of noise: six sentences per speaker, none of which has a question mark or OY2 for training."""
     common = tuple(symbol for symbol in SYMBOLS[1:] if symbol not in ("?", "OY2"))
     clips = []
     for speaker in SPEAKERS:

@@ -152,7 +152,7 @@ def length_mask(lengths: mx.array, size: int) -> mx.array:
 
 
 def _variance_embedding(config: AcousticConfig) -> nn.Module:
-    """One number a token -> (B, N, D)."""
+    """One number per token -> (B, N, D)."""
     if config.variance_kernel == 1:
         return nn.Linear(1, config.width)
     return nn.Conv1d(1, config.width, config.variance_kernel, padding=config.variance_kernel // 2)

@@ -32,7 +32,7 @@ class PitchConfig:
     long_window: int = 2048
     no_trough: float = 0.01  # probability left to the best candidate where none passes a threshold
     switch: float = 0.01  # probability of a change of voicing from one frame to the next
-    steepest: float = 2.5  # semitones a frame
+    steepest: float = 2.5  # semitones per frame
     # Short window, in the units of Boersma: normalized autocorrelation.
     short_window: int = 1024  # three periods of the lowest pitch
     voicing: float = 0.05  # periodicity from which a frame is voiced, where the long window says so

@@ -19,7 +19,7 @@ from bitjets_mlx.native.loader import on_cpu
 from bitjets_mlx.native.processor import cpu_cores
 
 # Seconds for which a Python thread may keep the interpreter from one that is back from a kernel. With Python's own
-# 0.005 a shard that builds its graph stops the others for that long, a dozen times an update.
+# 0.005 a shard that builds its graph stops the others for that long, a dozen times per update.
 SWITCH_INTERVAL = 1e-4
 
 
