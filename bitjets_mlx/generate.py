@@ -191,7 +191,11 @@ def _jobs(arguments: argparse.Namespace, text: str, voice: "Voice") -> tuple[lis
 
 def _job(path: Path, text: str, arguments: argparse.Namespace, voice: "Voice", lexicon: "Lexicon | None") -> Job:
     """The sentences of a text and the pauses behind them."""
-    if arguments.paragraph_pause is None:
+    from bitjets_mlx.text.ssml import is_ssml
+
+    if arguments.ssml and not is_ssml(text):
+        raise BitjetsError("--ssml was given, and the text does not begin with <speak>: put it around the text.")
+    if arguments.paragraph_pause is None or is_ssml(text):
         sentences = voice.sentences(text, lexicon)
         return Job(path, text, sentences, [arguments.sentence_pause] * len(sentences))
     sentences, pauses, failure = [], [], None
@@ -282,6 +286,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lexicon", metavar="FILE", help="pronunciations of your own, such as: hello HH AH0 L OW1")
     parser.add_argument("--play", action="store_true", help="play what was written")
     parser.add_argument("--plot", metavar="PNG", help="draw the mel spectrogram and pitch of the first half minute")
+    parser.add_argument("--ssml", action="store_true", help="refuse what is not SSML (by itself where <speak> begins)")
     parser.add_argument(
         "--timestamps", metavar="FILE", help="when each word is heard: .json, .srt, .vtt, .TextGrid or .lrc by suffix"
     )

@@ -3,11 +3,12 @@
 from bitjets_mlx.voice.frame_vocoder import FrameVocoder
 from bitjets_mlx.voice.prediction import Prediction, Style
 from bitjets_mlx.voice.speaking import Voice, load_vocoder, load_voice
-from bitjets_mlx.voice.timing import PhonemeTiming, SentenceTiming, TimedSpeech, Timing, WordTiming
+from bitjets_mlx.voice.timing import MarkTiming, PhonemeTiming, SentenceTiming, TimedSpeech, Timing, WordTiming
 from bitjets_mlx.voice.timing_files import write_timing
 
 __all__ = [
     "FrameVocoder",
+    "MarkTiming",
     "PhonemeTiming",
     "Prediction",
     "SentenceTiming",

@@ -19,14 +19,14 @@ from bitjets_mlx.audio.pitch import interpolate_f0
 from bitjets_mlx.config import Calibration, CharacterConfig, FeatureStatistics
 from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.native.blas import one_blas_thread
-from bitjets_mlx.text import phonemize_words, split_sentences
+from bitjets_mlx.text import phonemize_words
 from bitjets_mlx.text.spelled import spell
-from bitjets_mlx.text.spoken import Phonemes
+from bitjets_mlx.text.spoken import Manner, Phonemes
 from bitjets_mlx.text.symbols import GAP, PUNCTUATION, SYMBOLS
 from bitjets_mlx.vocoder.harmonic import HarmonicVocoder
 from bitjets_mlx.voice.frame_vocoder import FrameVocoder
 from bitjets_mlx.voice.prediction import Prediction, Style
-from bitjets_mlx.voice.streaming import Utterances
+from bitjets_mlx.voice.streaming import Utterances, sentences_of
 from bitjets_mlx.voice.voice_config import VoiceConfig
 
 Lexicon = Mapping[str, Sequence[str]]
@@ -71,7 +71,7 @@ class PhonemeFamily:
 
         One with nothing speakable is left out if another has something.
         """
-        pieces = split_sentences(text, LONGEST_PIECE)
+        pieces = sentences_of(text, LONGEST_PIECE)
         return [phonemes for phonemes, _ in self.utterances(lexicon).of(pieces, ended=True)]
 
     def utterances(self, lexicon: Lexicon | None = None) -> Utterances:
@@ -88,6 +88,18 @@ class PhonemeFamily:
         else:
             fix = f"this voice's symbols are {' '.join(self.config.symbols)[:300]}"
         raise BitjetsError(f"unknown symbol {unknown!r:.60}: {fix}.")
+
+    def in_manner(self, style: Style, manner: Manner, speaker: int) -> Style:
+        """A style as SSML changes it; `Style`'s own limits hold."""
+        pitch = style.pitch + manner.pitch
+        if manner.hertz is not None:
+            mean = math.exp(self.statistics.log_f0_mean[speaker])
+            wanted = mean + manner.hertz if manner.hertz_is_shift else manner.hertz
+            if wanted <= 0.0:
+                raise BitjetsError(f"a pitch of {wanted:g} Hz was asked for: give more than 0 Hz.")
+            pitch += math.log(wanted / mean) / SEMITONE
+        energy = style.energy * manner.energy if manner.energy else style.energy
+        return replace(style, speed=style.speed * manner.speed, pitch=pitch, energy=energy)
 
     # -- prediction ------------------------------------------------------------------------------------------------
 

@@ -17,14 +17,13 @@ from bitjets_mlx.acoustic import AcousticModel
 from bitjets_mlx.audio.joins import finished_sentence, held_edges
 from bitjets_mlx.catalog import DEFAULT_VOICE, find_voice
 from bitjets_mlx.errors import BitjetsError
-from bitjets_mlx.text import split_sentences
 from bitjets_mlx.text.spoken import Phonemes
 from bitjets_mlx.voice.families import LONGEST_PIECE, Lexicon, family_of
 from bitjets_mlx.voice.folder import read_acoustic, read_vocoder
 from bitjets_mlx.voice.frame_vocoder import FrameVocoder
 from bitjets_mlx.voice.prediction import Prediction, Style
 from bitjets_mlx.voice.process import check_process
-from bitjets_mlx.voice.streaming import Listener
+from bitjets_mlx.voice.streaming import Listener, sentences_of
 from bitjets_mlx.voice.timing import TimedSpeech, Timeline
 from bitjets_mlx.voice.voice_config import VoiceConfig, read_config
 
@@ -56,8 +55,9 @@ class Voice:
     ) -> np.ndarray:
         """Samples, float32 (S,). The first speaker is the default; the same seed gives the same samples.
 
-        Text is spoken sentence by sentence with pauses between. `phonemes` are spoken as they are, with no token
-        added and the vocoder's output untouched. A voice that reads characters takes them as its phonemes.
+        Text is spoken sentence by sentence with pauses between; one that begins with <speak> is SSML. `phonemes` are
+        spoken as they are, with no token added and the vocoder's output untouched. A voice that reads characters takes
+        them as its phonemes.
         """
         style = Style(speed, pitch, energy, seed)
         if phonemes is not None:
@@ -178,7 +178,7 @@ class Voice:
         """What can be spoken, as soon as it can, and whether it is the last."""
         utterances = self._family.utterances(lexicon)
         if isinstance(text, str):
-            yield from utterances.of(split_sentences(text, LONGEST_PIECE), ended=True)
+            yield from utterances.of(sentences_of(text, LONGEST_PIECE), ended=True)
             return
         listener = Listener(LONGEST_PIECE)
         for piece in _pieces(text):
@@ -203,10 +203,17 @@ class Voice:
         self, phonemes: Sequence[str], index: int, last: bool, speaker: int, style: Style, pause: float | None = None
     ) -> tuple[Prediction, np.ndarray]:
         """One utterance of running speech, the `index`-th, and the pause behind it."""
+        manner = phonemes.manner if isinstance(phonemes, Phonemes) else None
+        if manner is not None:
+            speaker = speaker if manner.speaker is None else self.speaker_number(manner.speaker)
+            style = self._family.in_manner(style, manner, speaker)
+            pause = pause if manner.pause is None else manner.pause
         predicted = self._predict(phonemes, speaker, style)
         mel, f0, voiced = held_edges(predicted.mel, predicted.f0, predicted.voiced, last)
         seed = style.seed + (index << 32)
         samples = self._family.sound(self._vocoder, mel, f0, voiced, speaker, style, seed)
+        if manner is not None and manner.energy == 0.0:
+            samples = np.zeros_like(samples)  # volume="silent"
         if mx.get_cache_memory() > MOST_CACHED:  # every sentence has shapes of its own: old buffers pile up
             mx.clear_cache()
         return predicted, finished_sentence(samples, phonemes, last, style.speed, self.sample_rate, pause)

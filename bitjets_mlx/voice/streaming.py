@@ -15,11 +15,17 @@ from bitjets_mlx.text import split_sentences
 from bitjets_mlx.text.characters import has_speech
 from bitjets_mlx.text.sentences import Sentence
 from bitjets_mlx.text.spoken import Phonemes
+from bitjets_mlx.text.ssml import SsmlSentence, is_ssml, ssml_sentences
 
 LEAST_CLAUSE = 25  # characters, one and a half seconds: shorter ones sound clipped
 _CLAUSE = re.compile(r"[^\W\d_][,;:]\s+(?=[^\W\d_]+\s)")
 _WHOLE_WORD = re.compile(r"\w\S*\s")
 _OPEN = re.compile(r"[\"“(\[{<*]")
+
+
+def sentences_of(text: str, longest: int) -> Iterator[Sentence]:
+    """The sentences of a text that is there as a whole, SSML or plain."""
+    return ssml_sentences(text, longest) if is_ssml(text) else split_sentences(text, longest)
 
 
 class Listener:
@@ -82,13 +88,14 @@ class Utterances:
         held: Phonemes | None = None
         for sentence in sentences:
             try:
-                phonemes = self._symbols(sentence).moved(sentence.start)
+                phonemes = self._symbols(sentence)
             except BitjetsError as error:
                 if has_speech(sentence):  # a wrong {phoneme}: not to be ignored silently
                     raise
                 self._failure = self._failure or error
                 continue
             self._spoken = True
+            phonemes = sentence.said(phonemes) if isinstance(sentence, SsmlSentence) else phonemes.moved(sentence.start)
             if not ended:
                 yield phonemes, False
                 continue

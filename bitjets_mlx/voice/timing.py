@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bitjets_mlx.audio.joins import LEAD_FRAMES
 from bitjets_mlx.config import HOP
 from bitjets_mlx.text.spoken import Phonemes, SpokenWord
+from bitjets_mlx.text.ssml import is_ssml, ssml_marks
 from bitjets_mlx.voice.prediction import Prediction
 
 MOST_MARKS = 10  # that are taken to belong to a sentence before its first word, and after its last
-_MARKS = re.compile(r"[^\w\s<>{}]*")
+_MARKS = re.compile(r"[^\w\s<>{}&]*")
 _MARKS_BEFORE = re.compile(_MARKS.pattern + r"\Z")
 
 
@@ -58,12 +59,21 @@ class SentenceTiming:
 
 
 @dataclass(frozen=True)
+class MarkTiming:
+    """A <mark> of SSML: the sample where the first word behind it begins, or speech ends."""
+
+    name: str
+    sample: int
+
+
+@dataclass(frozen=True)
 class Timing:
     """Times of running speech of `samples` samples, all counted in samples from its beginning."""
 
     sample_rate: int
     samples: int
     sentences: tuple[SentenceTiming, ...]
+    marks: tuple[MarkTiming, ...] = ()
 
     @property
     def words(self) -> tuple[WordTiming, ...]:
@@ -107,7 +117,13 @@ class Timeline:
 
     def finished(self) -> Timing:
         """The times of all that was added."""
-        return Timing(self._sample_rate, self._samples, tuple(self._sentences))
+        timing = Timing(self._sample_rate, self._samples, tuple(self._sentences))
+        return replace(timing, marks=tuple(self._marks(timing))) if is_ssml(self._text) else timing
+
+    def _marks(self, timing: Timing) -> Iterator[MarkTiming]:
+        for mark in ssml_marks(self._text):
+            behind = (word.start for word in timing.words if word.text_start >= mark.place)
+            yield MarkTiming(mark.name, next(behind, timing.samples))
 
     def _with_marks(self, start: int, end: int) -> tuple[int, int]:
         """A place and the quotes, brackets and punctuation that touch it."""

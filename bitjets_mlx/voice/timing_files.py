@@ -1,5 +1,6 @@
 """Times of words as files that other programs read: JSON, subtitles, Praat's TextGrid, lyrics."""
 
+import html
 import json
 import re
 import textwrap
@@ -15,6 +16,7 @@ from bitjets_mlx.voice.timing import SentenceTiming, Timing, WordTiming
 
 LINE, LINES = 42, 2  # characters of a subtitle's line, and its lines: what broadcasters and streaming services ask for
 _OPENING = re.compile(r"(?:(?<=\s)[^\w\s]+)?\Z")
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>|<!--.*?-->", re.DOTALL)  # HTML's and SSML's are not shown
 
 
 class Cue(NamedTuple):
@@ -48,7 +50,8 @@ def _pieces(sentence: SentenceTiming) -> list[str]:
     text = sentence.text
     starts = [word.text_start - sentence.text_start for word in sentence.words[1:]]
     begins = [0, *(start - len(_OPENING.search(text[:start])[0]) for start in starts), len(text)]  # type: ignore[index]
-    return [" ".join(f"x{text[a:b]}x".split())[1:-1] for a, b in pairwise(begins)]
+    shown = (html.unescape(_TAG.sub("", text[a:b])) for a, b in pairwise(begins))
+    return [" ".join(f"x{piece}x".split())[1:-1] for piece in shown]
 
 
 def to_json(timing: Timing) -> str:
@@ -89,7 +92,7 @@ def to_lrc(timing: Timing) -> str:
 def to_textgrid(timing: Timing) -> str:
     """Praat: tiers of sentences, words and phonemes; what lies between is empty."""
     tiers = {
-        "sentences": [(sentence.start, sentence.end, sentence.text) for sentence in timing.sentences],
+        "sentences": [(sentence.start, sentence.end, "".join(_pieces(sentence))) for sentence in timing.sentences],
         "words": [(word.start, word.end, word.text) for word in timing.words],
         "phones": [
             (phoneme.start, phoneme.end, phoneme.symbol)
