@@ -12,8 +12,8 @@ from bitjets_mlx.text.spoken import Phonemes, SpokenWord
 from bitjets_mlx.text.ssml import is_ssml, ssml_marks
 from bitjets_mlx.voice.prediction import Prediction
 
-MOST_MARKS = 10  # that are taken to belong to a sentence before its first word, and after its last
-_MARKS = re.compile(r"[^\w\s<>{}&]*")
+MOST_MARKS = 40  # characters that are taken to belong to a sentence before its first word, and after its last
+_MARKS = re.compile(r"(?:[^\w\s<>{}&]|</[\w-]+>)*")
 _MARKS_BEFORE = re.compile(_MARKS.pattern + r"\Z")
 
 
