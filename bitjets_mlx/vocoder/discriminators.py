@@ -5,6 +5,7 @@ into frequency bands (a cheap relative of UnivNet's, Jang et al. 2021, section 2
 discriminators (Kong et al. 2020, section 2.3). Also HiFi-GAN's full-size set. Plain weights: no weight normalization.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -17,6 +18,17 @@ from bitjets_mlx.ops.convolution import conv1d, grouped_conv1d
 from bitjets_mlx.vocoder.hifigan import SLOPE, leaky_relu, uniform_weight
 
 Judgement = tuple[mx.array, list[mx.array]]  # scores, and the output of every layer (the scores among them)
+WAVEFORM_GAIN = 5.0  # brings speech, of RMS 0.1 to 0.2 where loud, near unit variance
+FIRST_SCORES = 0.1  # of their scale: training begins at chance and not above it
+
+
+def he_normal(shape: Sequence[int], fan_in: int) -> mx.array:
+    """He initialization for leaky ReLU (He et al. 2015, section 2.2): every layer keeps the variance of its inputs.
+
+    With PyTorch's default, which keeps a third of it, the scores of these discriminators begin and stay near zero, and
+    the loss at chance.
+    """
+    return math.sqrt(2.0 / (1.0 + SLOPE * SLOPE) / fan_in) * mx.random.normal(tuple(shape))
 
 
 class Convolution(nn.Module):
@@ -42,7 +54,7 @@ class BandConvolution(nn.Module):
 
     def __init__(self, bands: int, inputs: int, outputs: int, size: int = 3) -> None:
         super().__init__()
-        self.weight = uniform_weight((bands, size * inputs, outputs), inputs * size)
+        self.weight = he_normal((bands, size * inputs, outputs), inputs * size)
         self.bias = mx.zeros((bands, 1, outputs))
         self._size = size
 
@@ -64,6 +76,7 @@ class BandDiscriminator(nn.Module):
         widths = [n_fft // bands, channels, channels, channels]
         self.layers = [BandConvolution(bands, a, b) for a, b in pairwise(widths)]
         self.score = BandConvolution(bands, channels, 1)
+        self.score.weight = FIRST_SCORES * self.score.weight
 
     def __call__(self, audio: mx.array) -> Judgement:
         """(B, S) -> scores (G, B, T, 1) and features."""
@@ -85,6 +98,10 @@ class PeriodDiscriminator(nn.Module):
         self.layers = [Convolution(a, b, 5, stride=3, padding=2) for a, b in pairwise(widths)]
         self.layers.append(Convolution(widths[-1], widths[-1], 5, padding=2))
         self.score = Convolution(widths[-1], 1, 3, padding=1)
+        for layer in [*self.layers, self.score]:
+            layer.weight = he_normal(layer.weight.shape, math.prod(layer.weight.shape[1:]))
+        self.layers[0].weight = WAVEFORM_GAIN * self.layers[0].weight
+        self.score.weight = FIRST_SCORES * self.score.weight
 
     def __call__(self, audio: mx.array) -> Judgement:
         """(B, S) -> scores (B * p, L, 1) and features."""
