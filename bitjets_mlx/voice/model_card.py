@@ -142,7 +142,9 @@ def _count(value: Any) -> float:
 def _table(measured: Any) -> list[str]:
     """evaluate's JSON as Markdown: one row per measure, one column per speaker."""
     measured = _object(measured)
-    speakers = {name: _object(values) for name, values in _object(measured.get("speakers")).items()}
+    speakers = {name: _judged(values) for name, values in _object(measured.get("judges")).items()}
+    for name, values in _object(measured.get("speakers")).items():
+        speakers[name] = speakers.get(name, {}) | _object(values)
     measures = list(dict.fromkeys(key for values in speakers.values() for key in values))
     lines = [f"| | {' | '.join(speakers)} |", "|---|" + "---|" * len(speakers)]
     for measure in measures:
@@ -150,6 +152,13 @@ def _table(measured: Any) -> list[str]:
         lines.append(f"| {measure.replace('_', ' ')} | {' | '.join(row)} |")
     single = [(key, value) for key, value in measured.items() if isinstance(value, int | float)]
     return [*lines, "", *(f"- {key.replace('_', ' ')}: {_number(value)}" for key, value in single)]
+
+
+def _judged(sounds: Any) -> dict[str, Any]:
+    """What each judge says of recordings, copies and synthesis, in one dictionary."""
+    return {
+        f"{sound}: {key}": value for sound, values in _object(sounds).items() for key, value in _object(values).items()
+    }
 
 
 def _number(value: Any) -> str:
