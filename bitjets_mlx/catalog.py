@@ -1,5 +1,6 @@
 """Voices that come with the package, by name."""
 
+import os
 from pathlib import Path
 
 from bitjets_mlx.errors import BitjetsError
@@ -17,7 +18,9 @@ def known_voices() -> dict[str, Path]:
 
 def find_voice(name: str | Path) -> Path:
     """The folder of a voice that comes with the package, or the folder that is named itself."""
-    if isinstance(name, Path) or "/" in name or Path(name).exists():
+    if not isinstance(name, str | Path) or not str(name) or "\0" in str(name):
+        raise BitjetsError(f"the voice is {name!r:.60}: give its name, or the path of its folder.")
+    if isinstance(name, Path) or "/" in name or os.path.exists(name):
         return Path(name)
     known = known_voices()
     if name in known:

@@ -21,7 +21,7 @@ Kernel = Annotated[int, Range(1, 1025)]
 Share = Annotated[float, Range(0.0, 1.0)]
 PredictorShape = tuple[Size, Layers, Kernel]
 Sizes = Annotated[tuple[Size, ...], Length(16)]
-Numbers = Annotated[tuple[float, ...], Length(1 << 16)]
+Numbers = Annotated[tuple[Annotated[float, Range(-1e6, 1e6)], ...], Length(1 << 16)]
 Factors = Annotated[tuple[Annotated[float, Range(1e-9, 1e9)], ...], Length(1 << 16)]
 
 
@@ -37,9 +37,9 @@ class AudioConfig(Checked):
     n_fft: Size = N_FFT
     hop: Size = HOP
     n_mels: Size = 80
-    f_min: float = 0.0
-    f_max: float = 8000.0
-    log_floor: float = 1e-5
+    f_min: Annotated[float, Range(0.0, 1e6)] = 0.0
+    f_max: Annotated[float, Range(0.0, 1e6)] = 8000.0
+    log_floor: Annotated[float, Range(1e-30, 1.0)] = 1e-5
     mel_scale: Literal["slaney", "htk"] = "slaney"
     mel_norm: Literal["slaney", "none"] = "slaney"
     normalized: bool = False
@@ -54,11 +54,11 @@ class FeatureStatistics(Checked):
     """What training features are normalized by. All but those of the mel have one entry per speaker."""
 
     mel_mean: Numbers
-    mel_std: Numbers
+    mel_std: Factors
     log_f0_mean: Numbers
-    log_f0_std: Numbers
+    log_f0_std: Factors
     energy_mean: Numbers
-    energy_std: Numbers
+    energy_std: Factors
     gain: Factors
 
 

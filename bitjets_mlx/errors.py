@@ -14,7 +14,13 @@ LONGEST_MESSAGE = 1000  # characters
 
 
 class BitjetsError(Exception):
-    """Something the user can fix. The message is one sentence that names the fix."""
+    """Something the user can fix. The message is one sentence that names the fix.
+
+    What a file says of itself may be quoted in it: it stays one line of bounded length all the same.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(str(message)))
 
 
 def run_command(main: Callable[[], None]) -> NoReturn:
@@ -54,8 +60,14 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """One line of bounded length on standard error, if there is one."""
     with contextlib.suppress(OSError, ValueError):
-        line = " ".join(text.split())
-        print(line[:LONGEST_MESSAGE] + " ..." * (len(line) > LONGEST_MESSAGE), file=sys.stderr, flush=True)
+        print(one_line(text), file=sys.stderr, flush=True)
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks, runs of white space and control characters; where it is long, without its middle."""
+    line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in " ".join(text.split()))
+    half = LONGEST_MESSAGE // 2
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[: half - 3]} ... {line[-half + 2 :]}"
 
 
 def end_on_signals() -> None:

@@ -1,11 +1,13 @@
 """Files: JSON read within bounds; writing that a crash or a full disk leaves undone, never half done."""
 
+import fcntl
 import json
 import os
+import re
 import stat
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +69,11 @@ def atomic_write(path: str | Path, sync: bool = True) -> Iterator[Path]:
     power cut: for caches that are checked when read.
     """
     path = Path(path).resolve()
-    temporary = path.with_name(f".{path.stem[:100]}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    if sync:  # a cache has too many files to look at all of them each time; whoever fills it tidies up
+        _remove_left_behind(path)
+    temporary, handle = _temporary(path)
     try:
         if path.exists():
-            temporary.touch(0o600)
             temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         yield temporary
         if sync:
@@ -82,6 +85,47 @@ def atomic_write(path: str | Path, sync: bool = True) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _temporary(path: Path) -> tuple[Path, int]:
+    """A new file beside `path`, and a handle that has it locked as long as its writer lives."""
+    while True:
+        temporary = path.with_name(f".{path.stem[:100]}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+        try:
+            handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600 if path.exists() else 0o666)
+        except OSError as error:
+            error.filename = str(path)  # the name that the user knows
+            raise
+        if _lock(handle) is not False and temporary.exists():  # and nobody took it for one of a writer that is gone
+            return temporary, handle
+        os.close(handle)
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Temporary files for `path` whose writers were killed."""
+    pattern = re.compile(rf"\.{re.escape(path.stem[:100])}\.[0-9a-f]{{8}}\.tmp{re.escape(path.suffix)}")
+    try:
+        found = [name for name in os.listdir(path.parent) if pattern.fullmatch(name)]
+    except OSError:  # the writing itself will say so
+        return
+    for name in found:
+        with suppress(OSError):
+            handle = os.open(path.with_name(name), os.O_RDWR)
+            if _lock(handle):
+                path.with_name(name).unlink(missing_ok=True)
+            os.close(handle)
+
+
+def _lock(handle: int) -> bool | None:
+    """Whether a file is now ours; None on a disk without locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def atomic_write_bytes(path: str | Path, data: bytes) -> None:

@@ -14,10 +14,12 @@ from bitjets_mlx.config import (
     CharacterConfig,
     Checked,
     DiscriminatorConfig,
+    FeatureStatistics,
     HarmonicConfig,
     HifiganConfig,
     JointConfig,
     from_json,
+    identity_statistics,
     to_json,
 )
 from bitjets_mlx.errors import BitjetsError
@@ -116,3 +118,10 @@ def test_discriminators_of_older_versions_had_another_kind_that_none_used() -> N
     assert from_json(DiscriminatorConfig, values) == DiscriminatorConfig()
     with pytest.raises(BitjetsError, match="spectrogram_sizes"):
         from_json(DiscriminatorConfig, values | {"spectrogram_sizes": [512]})
+
+
+@pytest.mark.parametrize(("name", "value"), [("mel_std", 0.0), ("log_f0_std", 1e-300), ("mel_mean", -1e30)])
+def test_statistics_that_are_divided_by_or_overflow_are_refused(name: str, value: float) -> None:
+    good = to_json(identity_statistics(2, 2))
+    with pytest.raises(BitjetsError, match=name):
+        from_json(FeatureStatistics, good | {name: [value, 1.0]})

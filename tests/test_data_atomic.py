@@ -2,10 +2,13 @@
 
 import errno
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_training import ROOT
 
 from bitjets_mlx.audio.files import write_wav
 from bitjets_mlx.errors import BitjetsError
@@ -85,3 +88,27 @@ def test_json_is_read_within_bounds(tmp_path: Path, text: str, message: str) -> 
     assert read_json(tmp_path / "a.json")
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "none.json")
+
+
+WRITER = """
+import sys, time
+from bitjets_mlx.files import atomic_write
+with atomic_write({place!r}) as temporary:
+    temporary.write_bytes(b"theirs")
+    print("there", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_writer_leaves_is_removed_by_the_next_and_of_a_living_one_nothing(tmp_path: Path) -> None:
+    place = tmp_path / "a.json"
+    (tmp_path / ".a.0123abcd.tmp.jsonl").write_bytes(b"mine")
+    command = [sys.executable, "-c", WRITER.format(place=str(place))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as writer:
+        assert writer.stdout is not None and writer.stdout.readline() == "there\n"
+        atomic_write_bytes(place, b"new")
+        assert len(list(tmp_path.iterdir())) == 3
+        writer.kill()
+    assert place.read_bytes() == b"new"
+    atomic_write_bytes(place, b"newer")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.0123abcd.tmp.jsonl", "a.json"]

@@ -8,7 +8,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "bitjets_mlx"
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/adding.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/adding.md", "SECURITY.md")
 ROOTS = sorted({path.name for path in (*REPOSITORY.iterdir(), *PACKAGE.iterdir()) if path.is_dir()})
 PATH = re.compile(rf"(?:\./)?(?:{'|'.join(map(re.escape, ROOTS))})/[\w./{{}},-]*|[\w/]+\.(?:py|md|sh|c|toml)")
 

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
 
 import bitjets_mlx
 from bitjets_mlx.__main__ import COMMANDS
+from bitjets_mlx.errors import BitjetsError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LARGEST_WHEEL = 6 << 20
@@ -81,3 +83,20 @@ def test_the_wheel_speaks_in_an_empty_folder(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert soundfile.info(here / "out.wav").duration > 0.3
     assert "duo" in bitjets("generate", "--list-voices", cwd=here, package=tmp_path / "installed").stdout.split()
+
+
+def test_the_lock_has_every_requirement_at_one_version_with_hashes() -> None:
+    text = (REPOSITORY / "requirements.lock").read_text()
+    assert "://" not in text and "--index" not in text
+    blocks = re.split(r"\n(?=[a-z])", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).strip())
+    locked = {re.split("==", block)[0]: block for block in blocks}
+    assert all(re.match(r"[\w.-]+==[\w.]+ ", block) and "--hash=sha256:" in block for block in blocks)
+    wanted = required("requirements-speak.txt") | required("requirements.txt") | required("requirements-dev.txt")
+    names = {re.split(r"[<>=\[;]", package)[0].lower().replace("_", "-") for package in wanted}
+    assert names <= locked.keys(), names - locked.keys()
+
+
+@pytest.mark.parametrize("name", [5, None, "", "a\0b", b"duo", "x" * 5000, ["duo"]])
+def test_a_voice_by_anything_but_its_name_or_path(name: Any) -> None:
+    with pytest.raises(BitjetsError, match=r"give its name|take duo"):
+        bitjets_mlx.load_voice(name)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bitjets_mlx.__main__ import COMMANDS
+from bitjets_mlx.errors import LONGEST_MESSAGE, BitjetsError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -47,3 +48,9 @@ def test_the_library_leaves_signals_alone() -> None:
     code = "import signal, bitjets_mlx; print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert done.stdout == "True\n"
+
+
+def test_messages_are_one_line_of_bounded_length_whatever_a_file_says() -> None:
+    assert str(BitjetsError("a\n b\t\x1b[31mred\0")) == "a b \\x1b[31mred\\x00"
+    long = str(BitjetsError("begin " + "x" * 5000 + " fetch it again."))
+    assert len(long) <= LONGEST_MESSAGE and long.startswith("begin x") and long.endswith("x fetch it again.")

@@ -4,6 +4,7 @@ import random
 import string
 import warnings
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -171,3 +172,11 @@ def test_every_letter_and_figure_that_is_spoken_has_its_word() -> None:
     text = "On Jan. 5, 1999, at 10:30 p.m., Dr. J. K. Lee of the F.B.I. paid $3.50 (or 3,5 %) for 5 km² and 2x + 1 = 7."
     covered = {place for span in normalize(text).spans for place in range(span.start, span.end)}
     assert [c for i, c in enumerate(text) if c.isalnum() and i not in covered] == []
+
+
+@pytest.mark.parametrize(
+    "lexicon", [5, "hello", ["hello"], {"hello": [[]]}, {"hello": "HH"}, {"hello": []}, {"hello": None}]
+)
+def test_a_lexicon_that_is_none(lexicon: Any) -> None:
+    with pytest.raises(BitjetsError, match="the lexicon"):
+        phonemize("Say hello.", lexicon)

@@ -18,6 +18,7 @@ from bitjets_mlx.training import loop
 from bitjets_mlx.training.checkpoints import load_checkpoint, newest_checkpoint
 from bitjets_mlx.training.config import OptimizerConfig
 from bitjets_mlx.training.loop import LoopConfig, train
+from bitjets_mlx.training.runs import hours, read_log
 from bitjets_mlx.training.validation import VocoderValidation
 
 
@@ -207,3 +208,16 @@ def test_data_without_validation_clips_trains_without_validation(tmp_path: Path)
     bare = tiny_data(tmp_path, train=4, validation=0)
     assert tiny_trainer("acoustic", bare, batch_size=2).validate(0) == {}
     assert tiny_trainer("vocoder", bare).validate(0) == {}
+
+
+def test_lines_of_a_log_that_are_damaged_are_passed_over(tmp_path: Path) -> None:
+    good = '{"update": 20, "seconds_per_update": 90.0, "loss": NaN}'
+    bad = [
+        '{"update": 30, "seconds_per_update": [1]}',
+        '{"update": 1e3}',
+        "[" * 100_000,
+        '{"update": 1' + "0" * 400 + "}",
+    ]
+    (tmp_path / "log.jsonl").write_bytes("\n".join([*bad, good, "\xff"]).encode("latin-1"))
+    assert [line["update"] for line in read_log(tmp_path)] == [20]
+    assert hours(tmp_path, 20) == 0.5

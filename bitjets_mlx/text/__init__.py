@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.text.dictionary import look_up
 from bitjets_mlx.text.grammar import Context
 from bitjets_mlx.text.homographs import is_homograph, pronounce_homograph
@@ -38,6 +39,8 @@ def phonemize(text: str, lexicon: Mapping[str, Sequence[str]] | None = None, emo
 def phonemize_words(text: str, lexicon: Mapping[str, Sequence[str]] | None = None, emoji: bool = False) -> list[Spoken]:
     """`phonemize` word by word, each with its place in `text`; a gap and their phonemes joined are what it gives."""
     spoken: list[Spoken] = []
+    if lexicon is not None and not isinstance(lexicon, Mapping):
+        raise BitjetsError(f"the lexicon is {lexicon!r:.60}: give a dict of words, or read one with load_lexicon.")
     readings = read(text, lexicon or (), emoji)
     for reading in readings:
         words = reading.words

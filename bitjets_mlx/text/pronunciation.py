@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Mapping, Sequence
 
+from bitjets_mlx.errors import BitjetsError
 from bitjets_mlx.text.dictionary import Phonemes, look_up
 from bitjets_mlx.text.morphology import add_s, derive
 
@@ -28,15 +29,23 @@ def pronounce(word: str, lexicon: Mapping[str, Sequence[str]] | None = None) -> 
     if lexicon:
         for key in (word, word.lower()):
             if key in lexicon:
-                return tuple(lexicon[key])
+                return _entry(lexicon, key)
         for key in (base, base.lower()) if possessive else ():
             if key in lexicon:
-                return add_s(tuple(lexicon[key])) if ending else tuple(lexicon[key])
+                return add_s(_entry(lexicon, key)) if ending else _entry(lexicon, key)
     if word in LETTERS:
         return LETTERS[word]
     if possessive and ending and base in LETTERS:
         return add_s(LETTERS[base])
     return _pronounce_lower(word.lower())
+
+
+def _entry(lexicon: Mapping[str, Sequence[str]], word: str) -> Phonemes:
+    """What a lexicon that may come from anywhere says of a word; BitjetsError where that is no list of phonemes."""
+    listed = lexicon[word]
+    if not isinstance(listed, list | tuple) or not listed or not all(isinstance(phoneme, str) for phoneme in listed):
+        raise BitjetsError(f'the lexicon has {listed!r:.60} for {word!r:.60}: give a list such as ["HH", "AH0"].')
+    return tuple(listed)
 
 
 @functools.lru_cache(maxsize=20_000)

@@ -77,16 +77,20 @@ def check_same_shapes(expected: Any, given: Any, source: str) -> None:
 
 
 def read_log(run: Path) -> list[dict[str, float]]:
-    """The lines of RUN/log.jsonl; a half-written one is passed over."""
+    """The lines of RUN/log.jsonl, of numbers all; a half-written or damaged one is passed over."""
     path, lines = run / "log.jsonl", []
-    for text in path.read_text().splitlines() if path.exists() else []:
+    for text in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(line, dict) and isinstance(line.get("update"), int):
+        if isinstance(line, dict) and type(line.get("update")) is int and all(map(_is_number, line.values())):
             lines.append(line)
     return lines
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 1 << 53)
 
 
 def hours(run: Path, updates: int) -> float | None:
