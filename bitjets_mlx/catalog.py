@@ -13,7 +13,7 @@ PLACES = (PACKAGE / "weights", PACKAGE.parent / "weights")  # of an installed pa
 def known_voices() -> dict[str, Path]:
     """Folders of the voices that are here, by name."""
     found = [path.parent for place in PLACES for path in sorted(place.glob("*/acoustic.safetensors"))]
-    return {folder.name: folder for folder in reversed(found)}
+    return dict(sorted((folder.name, folder) for folder in reversed(found)))
 
 
 def find_voice(name: str | Path) -> Path:

@@ -190,7 +190,7 @@ def test_nobody_reading_the_messages_does_not_stop_it(voice: Path, tmp_path: Pat
     ],
 )
 def test_closed_and_narrow_streams(voice: Path, tmp_path: Path, shell: str, code: int, message: str) -> None:
-    command = f"{sys.executable} -m bitjets_mlx.generate --voice '{voice}'"
+    command = f"'{sys.executable}' -m bitjets_mlx.generate --voice '{voice}'"
     line = ["bash", "-c", shell.format(command)]
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, check=False)
     assert done.returncode == code and message in done.stderr and "Traceback" not in done.stderr, done.stderr

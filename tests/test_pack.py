@@ -289,10 +289,10 @@ TRITS = "encoder.0.expand.trits"
         (lambda f: (f / "config.json").write_text("[" * 60 + "]" * 60), "nested deeper than 50"),
         (lambda f: (f / "config.json").write_text(" " * (17 << 20)), "larger than 16 MB"),
         (lambda f: set_config(f, "audio", "hop", value=200), "other audio conventions"),
-        (lambda f: edited(f / "acoustic.safetensors", lambda a: a[TRITS].__setitem__(3, 250)), "no base-3 packing"),
+        (lambda f: edited(f / "acoustic.safetensors", lambda a: a[TRITS].__setitem__(3, 250)), "not a base-3 packing"),
         (
             lambda f: edited(f / "acoustic.safetensors", lambda a: a.update({TRITS: a[TRITS].astype(np.int32)})),
-            "no base-3 packing",
+            "not a base-3 packing",
         ),
         (
             lambda f: edited(f / "acoustic.safetensors", lambda a: a.update({TRITS: a[TRITS][:-1]})),
