@@ -37,12 +37,12 @@ train acoustic --stage acoustic --updates 1400 --accumulate 2 --learning-rate 1.
 # First the plain spectral losses, which converge fast; then as an energy distance, against buzz; then on what the
 # acoustic model says, so that the vocoder gives back what that smoothes away.
 train vocoder_first --stage vocoder --updates 2000 --batch-size 16 --accumulate 1 --energy-distance-weight 0
-train vocoder_second --stage vocoder --updates 1600 --batch-size 16 --accumulate 1 --energy-distance-weight 0.25 \
+train vocoder_second --stage vocoder --updates 1600 --batch-size 16 --accumulate 1 --energy-distance-weight 0.5 \
   --learning-rate 6e-4 --init "$work/vocoder_first"
-train vocoder_third --stage vocoder --updates 900 --batch-size 16 --accumulate 1 --energy-distance-weight 0.25 \
+train vocoder_third --stage vocoder --updates 900 --batch-size 16 --accumulate 1 --energy-distance-weight 0.5 \
   --learning-rate 4e-4 --warm-up 30 --teacher-forced "$work/acoustic" --init "$work/vocoder_second"
 # At 4 bit, which halves the file and is inaudible.
-train vocoder --stage vocoder --updates 1200 --batch-size 16 --accumulate 1 --energy-distance-weight 0.12 --learning-rate 5e-4 \
+train vocoder --stage vocoder --updates 1200 --batch-size 16 --accumulate 1 --energy-distance-weight 0.5 --learning-rate 5e-4 \
   --warm-up 30 --weight-bits 4 --teacher-forced "$work/acoustic" --init "$work/vocoder_third"
 "$python" -m bitjets_mlx.pack --acoustic "$work/acoustic" --vocoder "$work/vocoder" --output "$work/duo" --trainable
 "$python" -m bitjets_mlx.evaluate --voice "$work/duo" --data "$work/prepared" --split validation --json "$work/duo.json"
