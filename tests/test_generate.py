@@ -354,7 +354,7 @@ def test_a_full_disk(voice: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_run_leaves_nothing(voice: Path, tmp_path: Path, number: signal.Signals) -> None:
-    text = "This is a sentence that goes on for some time. " * 400
+    text = "This is a sentence that goes on for some time. " * 2500
     command = [sys.executable, "-m", "bitjets_mlx.generate", "--voice", str(voice), "--output", "x.wav", "--text", text]
     with subprocess.Popen(
         command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
@@ -364,6 +364,7 @@ def test_a_stopped_run_leaves_nothing(voice: Path, tmp_path: Path, number: signa
             time.sleep(0.05)
         assert list(tmp_path.iterdir()), "it never began to write"
         process.send_signal(number)
-        assert process.wait(60) == 128 + number and process.stderr is not None
-        assert process.stderr.read().strip() == "stopped"
+        assert process.stderr is not None
+        message = process.stderr.read().strip()
+        assert (process.wait(60), message) == (128 + number, "stopped")
     assert not list(tmp_path.iterdir())
